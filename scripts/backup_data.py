@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Back up this machine's sources to the server as a new generation."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from sedai.client.program import carry_out, exit_with, open_context, parser
+from sedai.client.run_backup import back_up, summary
+from sedai.core.errors import ExitCode
+
+EXAMPLES = """\
+  backup_data.py                back up now
+  backup_data.py --dry-run      show what would be sent, change nothing
+  backup_data.py --quiet        say nothing unless something is wrong (for cron)
+"""
+
+
+def main() -> ExitCode:
+    """Parse the command line, back up, say how it went."""
+    options = parser(__doc__, EXAMPLES)
+    options.add_argument("--dry-run", action="store_true", help="plan only; nothing is sent")
+    options.add_argument("--json", action="store_true", help="print the run record as JSON")
+    options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
+    options.add_argument("--catch-up", action="store_true", help="only if the last backup is older than a day")
+    arguments = options.parse_args()
+    context = open_context("backup", arguments.config)
+    if arguments.catch_up and not context.state.is_due("backup"):
+        return ExitCode.CLEAN
+    if arguments.dry_run:
+        result = back_up(context, dry_run=True, quiet=arguments.quiet or arguments.json)
+        code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
+    else:
+        quiet = arguments.quiet or arguments.json
+        code, result = carry_out("backup", context, lambda: back_up(context, quiet=quiet), f"{sys.argv[0]}")
+    if arguments.json:
+        print(json.dumps({"exit": int(code), **result.record}, ensure_ascii=False))
+    elif result.findings or not arguments.quiet:
+        print(summary(result), end="")
+    return code
+
+
+if __name__ == "__main__":
+    exit_with(main)

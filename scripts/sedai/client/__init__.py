@@ -1,0 +1,1 @@
+"""The machine that has the data: scan, plan, send, check, restore."""

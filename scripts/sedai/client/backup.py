@@ -1,0 +1,253 @@
+"""A backup: scan, plan, send, seal."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sedai.client import plan, send, settle
+from sedai.client.config import ClientConfig
+from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.plan import Planned, Step, Tally
+from sedai.client.progress import Reporter, size
+from sedai.client.scan import Problem, Scan
+from sedai.client.state import State
+from sedai.core import manifest, wire
+from sedai.core.errors import IntegrityError, ProcessError, SedaiError
+from sedai.core.process import run
+from sedai.core.wire import Change
+
+_JUDGED_BY_PATH = (0, 23, 24)
+
+
+@dataclass
+class Outcome:
+    """What a backup did. ``record``: the sealed generation's record, empty for a dry run."""
+
+    tally: Tally
+    problems: list[Problem] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+    pruned: list[str] = field(default_factory=list)
+    sent_files: int = 0
+    vanished: int = 0
+    changed_while_read: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Run:
+    """One backup over an open connection; the caller holds the client's lock."""
+
+    def __init__(self, config: ClientConfig, state: State, connection: Connection, reporter: Reporter) -> None:
+        self._config = config
+        self._state = state
+        self._connection = connection
+        self._reporter = reporter
+        self._outcome = Outcome(Tally())
+        self._started = datetime.now(UTC)
+
+    def carry_out(self, *, dry_run: bool = False) -> Outcome:
+        """Run all phases.
+
+        Raises:
+            SedaiError: there is no new generation; what was sent stays for the next run.
+        """
+        outcome = self._outcome
+        begun = self._connection.ask("begin", {"time": time.time()})
+        if not isinstance(begun.get("base"), str):
+            raise SedaiError("The server's answer to `begin` is not one that this version knows.")
+        base = str(begun["base"])
+        base_sha256 = str(begun["base_manifest_sha256"])
+        base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
+        with self._timed("scan"):
+            self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]})
+        tally = outcome.tally
+        self._reporter.say(
+            f"scan: {tally.entries} entries: {tally.new} new, {tally.modified} changed, {tally.removed} removed, "
+            f"{tally.unchanged} unchanged; {size(tally.send_bytes)} to look through"
+        )
+        self._clock(float(begun["clock_skew_seconds"]))
+        if dry_run:
+            return outcome
+        if tally.send_bytes > int(begun["free_bytes"]):
+            outcome.problems.append(Problem("space", b"", f"up to {size(tally.send_bytes)} may be sent, the server has "
+                                                          f"{size(int(begun['free_bytes']))} free"))  # fmt: skip
+        with self._timed("send"):
+            found, sent = self._send()
+        self._reporter.say(f"send: {len(sent.digests)} files")
+        with self._timed("seal"):
+            self._seal(base, base_sha256, base_manifest, found, sent)
+        outcome.problems.extend(settle.problems(found, sent.complaints))
+        outcome.sent_files = len(sent.digests)
+        outcome.vanished = len(found.gone)
+        outcome.changed_while_read = len(found.unstable)
+        self._reporter.say(f"seal: {outcome.record['generation']}")
+        return outcome
+
+    def _timed(self, phase: str) -> _Timed:
+        return _Timed(self._outcome.seconds, phase)
+
+    def _clock(self, skew: float) -> None:
+        if abs(skew) > 300:
+            detail = (
+                f"the clocks of this machine and the server differ by {skew:.0f} s; nothing is pruned until they agree"
+            )
+            self._outcome.problems.append(Problem("clock", b"", detail))
+
+    def _plan(self, base_manifest: Path | None, wanted: set[bytes]) -> None:
+        def had_entries(path: bytes) -> bool:
+            below = path + b"/"
+            lines = manifest.read(base_manifest) if base_manifest else iter(())
+            return any(manifest.line_path(line).startswith(below) for line in lines)
+
+        def base_lines() -> Iterator[bytes]:
+            lines = manifest.read(base_manifest) if base_manifest else iter(())
+            return _spoil(lines, wanted) if wanted else lines
+
+        scan = Scan(self._config, had_entries)
+        with self._state.plan.open("wb") as stream:
+            for planned in plan.compare(scan.entries(), base_lines(), self._outcome.tally):
+                stream.write(plan.encode(planned))
+        self._outcome.problems.extend(scan.problems)
+
+    def _planned(self) -> Iterator[Planned]:
+        with self._state.plan.open("rb") as stream:
+            yield from map(plan.decode, stream)
+
+    def _send(self) -> tuple[settle.Settlement, send.Sent]:
+        tally = self._outcome.tally
+        argv = send.push_arguments(
+            self._connection.remote_shell, f"{HOST_ALIAS}:/delta/", self._config.backup.bandwidth_limit_kib
+        )
+        sent = send.Sent()
+        if tally.new + tally.modified == 0:
+            return settle.Settlement(), sent
+        with self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance:
+            paths = (item.path for item in self._planned() if item.step is not Step.REMOVED)
+            send.push(argv, paths, sent, advance)
+        _judge(sent)
+        found = settle.find_changed(self._planned(), settle.look)
+        if found.again:
+            first_complaints = sent.complaints
+            send.push(argv, sorted(found.again, key=manifest.order), sent, lambda count: None)
+            _judge(sent)
+            sent.complaints = [*first_complaints, *sent.complaints]
+            settle.find_unstable(found, settle.look)
+        return found, sent
+
+    def _seal(
+        self,
+        base: str,
+        base_sha256: str,
+        base_manifest: Path | None,
+        found: settle.Settlement,
+        sent: send.Sent,
+    ) -> None:
+        with self._state.changes.open("wb") as stream:
+            for change in settle.changes(self._planned, sent.digests, found):
+                stream.write(wire.encode_change(change))
+            stream.write(wire.CHANGES_END)
+        outcome = self._outcome
+        entries = outcome.tally.entries - found.entries_lost
+        request = {
+            "base": base,
+            "base_manifest_sha256": base_sha256,
+            "entries": entries,
+            "started": self._started.isoformat(timespec="seconds"),
+            "sources": [str(source.path) for source in self._config.sources],
+        }
+        new_manifest = self._state.base.with_name("sealed.manifest")
+        with (
+            self._state.changes.open("rb") as feed,
+            self._reporter.steps("seal", entries) as advance,
+            manifest.Writer(new_manifest) as writer,
+        ):
+            answers = self._connection.stream("seal", request, feed, lambda answer: advance(answer.get("progress", 0)))
+            base_lines = manifest.read(base_manifest) if base_manifest else iter(())
+            for line in manifest.merge(base_lines, _sealed_changes(self._state.changes, answers)):
+                writer.add(line)
+            for unexpected in answers:
+                raise IntegrityError(f"The seal's answer has a line too many: {unexpected[:80]!r}")
+            totals = writer.totals
+        outcome.record = dict(self._connection.result["record"])
+        outcome.pruned = [str(name) for name in self._connection.result["pruned"]]
+        if totals.sha256 != outcome.record["manifest_sha256"]:
+            raise IntegrityError(
+                f"The server sealed {outcome.record['generation']} with another manifest than this client's "
+                f"({outcome.record['manifest_sha256']}, here {totals.sha256}).",
+                "Run check_backup_integrity.py --level full.",
+            )
+        self._state.remember_sealed(str(outcome.record["generation"]), totals.sha256)
+        new_manifest.rename(self._state.base)
+
+
+def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+    """The changes with what the server found in the files: CRC32, and size and mtime of those that were not stable."""
+    with path.open("rb") as stream:
+        for change in wire.read_changes(stream):
+            if change.line is None or change.line.split(b"\t", 2)[1] != b"f":
+                yield change.path, change.line
+                continue
+            entry = manifest.decode(change.line)
+            crc32, file_size, mtime_ns = _answer(next(answers, b""), change)
+            if not change.unstable and (file_size, mtime_ns) != (entry.size, entry.mtime_ns):
+                raise IntegrityError(f"The server stored {wire.text(change.path)} with another size or mtime.")
+            yield change.path, manifest.encode(entry._replace(crc32=crc32, size=file_size, mtime_ns=mtime_ns))
+
+
+def _answer(line: bytes, change: Change) -> tuple[bytes, int, int]:
+    fields = line[1:].split()
+    if line[:1] != b"+" or len(fields) != 3:
+        raise IntegrityError(f"The seal did not answer for {wire.text(change.path)}.")
+    return fields[0], int(fields[1]), int(fields[2])
+
+
+def _spoil(lines: Iterator[bytes], wanted: set[bytes]) -> Iterator[bytes]:
+    """The base's lines, those of ``wanted`` paths with a signature that nothing has: they are sent again."""
+    for line in lines:
+        if manifest.line_path(line) in wanted:
+            line = manifest.encode(manifest.decode(line)._replace(ctime_ns=-1))
+        yield line
+
+
+def _judge(sent: send.Sent) -> None:
+    if sent.status not in _JUDGED_BY_PATH:
+        text = "\n".join(sent.complaints[-6:])
+        raise ProcessError(
+            f"Sending broke off (rsync status {sent.status}): {text}",
+            sent.status,
+            text,
+            "What was sent is kept: the next run goes on from there.",
+        )
+
+
+@dataclass
+class _Timed:
+    """Notes how long a phase took, in seconds."""
+
+    seconds: dict[str, float]
+    phase: str
+
+    def __enter__(self) -> None:
+        self._begun = time.monotonic()
+
+    def __exit__(self, *ignored: object) -> None:
+        self.seconds[self.phase] = round(time.monotonic() - self._begun, 3)
+
+
+def run_hook(command: str) -> None:
+    """Run one of the person's shell commands around a backup.
+
+    Raises:
+        SedaiError: it failed; with its last words.
+    """
+    try:
+        run(["sh", "-c", command], extra_environment={"HOME": os.path.expanduser("~")})
+    except ProcessError as error:
+        raise SedaiError(f"The command `{command}` failed (status {error.status}): {error.stderr}",
+                         "Mend the command, then run the backup again.") from error  # fmt: skip

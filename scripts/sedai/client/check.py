@@ -1,0 +1,123 @@
+"""The integrity check: the server reads, the client compares with what it knows and says what differs."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from sedai.client.connection import Connection
+from sedai.client.program import Context, Result
+from sedai.client.progress import Reporter, size
+from sedai.core import wire
+from sedai.core.errors import UsageError
+from sedai.core.generation import Generation
+
+_CLOCK_TOLERANCE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One difference, as the check reports it."""
+
+    code: str
+    generation: str
+    path: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        where = f"/{self.path} in {self.generation}" if self.path else self.generation or "the server"
+        return f"{self.code}: {where}: expected {self.expected}, found {self.found}"
+
+
+@dataclass
+class Answers:
+    """What the server said while it verified."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+    def take(self, answer: dict[str, Any]) -> None:
+        """Collect a problem; progress is passed over here."""
+        problem = answer.get("problem")
+        if isinstance(problem, dict):
+            path = wire.text(base64.b64decode(problem["path"]))
+            self.findings.append(
+                Finding(problem["code"], problem["generation"], path, problem["expected"], problem["found"])
+            )
+
+
+def check(context: Context, level: str, generation: str, *, quiet: bool = False) -> Result:
+    """Verify ``generation`` (a name, ``latest`` or ``all``) at ``level`` (``quick`` or ``full``).
+
+    Raises:
+        UsageError: there is no such generation, or none at all.
+        SedaiError: the check could not be carried out.
+    """
+    reporter = Reporter(quiet=quiet)
+    answers = Answers()
+    with Connection(context.config.server) as connection:
+        context.outbox.flush(connection)
+        status = connection.ask("status", {})
+        if not status["newest"]:
+            raise UsageError("There is no generation yet.", "Run backup_data.py first.")
+        with reporter.steps(f"check ({level})", 0) as advance:
+
+            def listen(answer: dict[str, Any]) -> None:
+                answers.take(answer)
+                advance(int(answer.get("progress", 0)))
+
+            verified = connection.ask("verify", {"level": level, "generation": generation}, listen)
+    findings = list(answers.findings)
+    findings += _tampered(verified["manifests"], context.state.sealed())
+    findings += freshness(status["newest"], time.time(), status["time"], context.config.backup.max_age_hours)
+    record = {
+        "level": level,
+        "checked": verified["checked"],
+        "entries": verified["entries"],
+        "files": verified["files"],
+        "read_files": verified["read_files"],
+        "read_bytes": verified["read_bytes"],
+        "findings": [finding.__dict__ for finding in findings],
+    }
+    return Result([str(finding) for finding in findings], record)
+
+
+def _tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:
+    """Manifests on the server that are not the ones that this client saw sealed."""
+    return [
+        Finding("tampered", name, "", f"manifest SHA-256 {sealed[name]} (as sealed)", sha256)
+        for name, sha256 in manifests.items()
+        if name in sealed and sealed[name] != sha256
+    ]
+
+
+def freshness(newest: str, now: float, server_now: float, max_age_hours: int) -> list[Finding]:
+    """Whether the newest generation is young enough, and not from the future, by this machine's clock."""
+    findings = []
+    if abs(server_now - now) > _CLOCK_TOLERANCE_SECONDS:
+        findings.append(Finding("clock", "", "", "clocks that agree", f"{server_now - now:.0f} s of difference"))
+    generation = Generation.parse(newest)
+    if generation is None:
+        return [*findings, Finding("time", newest, "", "a generation's name", newest)]
+    age = now - generation.time.timestamp()
+    if age > max_age_hours * 3600:
+        findings.append(Finding("stale", newest, "", f"at most {max_age_hours} h old", f"{age / 3600:.1f} h"))
+    if age < -_CLOCK_TOLERANCE_SECONDS:
+        findings.append(Finding("time", newest, "", "a time in the past", f"{-age / 3600:.1f} h in the future"))
+    return findings
+
+
+def summary(result: Result) -> str:
+    """What a person reads at the end of a check."""
+    record = result.record
+    if not record:
+        return ""
+    names = record["checked"]
+    which = names[0] if len(names) == 1 else f"{len(names)} generations"
+    read = f", {record['read_files']} files with {size(record['read_bytes'])} read" if record["level"] == "full" else ""
+    lines = [f"Checked {which} ({record['level']}): {record['entries']} entries{read}."]
+    lines += [f"PROBLEM {line}" for line in result.findings]
+    lines.append("Everything is as it was sealed." if not result.findings else f"{len(result.findings)} problem(s).")
+    return "\n".join(lines) + "\n"

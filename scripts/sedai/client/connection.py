@@ -1,0 +1,187 @@
+"""One SSH connection to the gate, shared by all verbs of a run."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sedai.client.config import Server
+from sedai.core import wire
+from sedai.core.errors import (
+    LockedError,
+    ProcessError,
+    SedaiError,
+    ServerError,
+    UnreachableError,
+    UsageError,
+)
+from sedai.core.process import environment, run
+
+HOST_ALIAS = "sedai-server"
+SSH_FAILED = 255
+
+_KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError}
+
+
+class Connection:
+    """Asks the gate verbs over a master connection that ends with the context."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        # A short path: the socket's name must fit 108 bytes.
+        self._directory = tempfile.TemporaryDirectory(prefix="sedai-")
+        self._config = Path(self._directory.name) / "ssh_config"
+        self._config.write_text(ssh_config(server, Path(self._directory.name) / "s"), encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        """Open the master connection.
+
+        Raises:
+            UnreachableError: SSH failed.
+        """
+        # The master outlives this call and keeps its stderr open, so it gets a file: a pipe would never end.
+        complaint = Path(self._directory.name) / "stderr"
+        with complaint.open("wb") as stderr:
+            status = subprocess.run(
+                [*self._ssh, "-f", "-N", "-M", HOST_ALIAS],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=environment(),
+                check=False,
+            ).returncode
+        if status != 0:
+            text = complaint.read_text(encoding="utf-8", errors="replace").strip()
+            self._directory.cleanup()
+            raise _unreachable(self._server, text)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            run([*self._ssh, "-O", "exit", HOST_ALIAS], success=range(256), timeout=10)
+        except ProcessError:
+            pass  # the master ends by itself after ControlPersist
+        self._directory.cleanup()
+
+    @property
+    def _ssh(self) -> list[str]:
+        return ["ssh", "-F", str(self._config)]
+
+    @property
+    def remote_shell(self) -> str:
+        """The value of rsync's ``-e``."""
+        return shlex.join(self._ssh)
+
+    def ask(self, verb: str, request: dict[str, Any], on_progress: Callable[[dict[str, Any]], None] | None = None,
+            ) -> dict[str, Any]:  # fmt: skip
+        """Ask the gate ``verb`` and return its result.
+
+        Raises:
+            UnreachableError: SSH failed.
+            SedaiError: the gate refused, with its own words.
+        """
+        for _ in self.stream(verb, request, (), on_progress or _ignore):
+            raise ServerError(f"The server answered `{verb}` in an unknown form.")
+        return self.result
+
+    def stream(
+        self,
+        verb: str,
+        request: dict[str, Any],
+        feed: Iterable[bytes],
+        on_object: Callable[[dict[str, Any]], None],
+    ) -> Iterator[bytes]:
+        """Ask ``verb``, write ``feed`` behind the request, and yield the answer's raw lines (those not JSON objects).
+
+        Objects other than the last go to ``on_object``; the last one's ``result`` is then in :attr:`result`.
+        """
+        self.result: dict[str, Any] = {}
+        process = subprocess.Popen(
+            [*self._ssh, HOST_ALIAS, verb],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+        )
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        finished = False
+        try:
+            try:
+                wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
+                process.stdin.writelines(feed)
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # the gate's answer says why it hung up
+            for line in process.stdout:
+                if not line.startswith(b"{"):
+                    yield line
+                    continue
+                answer = wire.read_object(line)
+                if "error" in answer:
+                    kind = _KINDS.get(str(answer.get("kind")), ServerError)
+                    raise kind(str(answer["error"]), str(answer.get("hint", "")))
+                if "result" in answer:
+                    self.result = answer["result"]
+                    finished = True
+                else:
+                    on_object(answer)
+        finally:
+            process.stdout.close()
+            complaint = process.stderr.read().decode(errors="replace").strip()
+            process.stderr.close()
+            status = process.wait()
+        if not finished:
+            raise _broken(self._server, verb, status, complaint)
+
+
+def _ignore(answer: dict[str, Any]) -> None:
+    """Progress that nobody looks at."""
+
+
+def _unreachable(server: Server, complaint: str) -> UnreachableError:
+    return UnreachableError(
+        f"The server can't be reached as {server.account}@{server.host} port {server.port}: "
+        f"{complaint or 'the connection broke'}",
+        f"Try: ssh -p {server.port} -i {server.identity_file} -o UserKnownHostsFile={server.known_hosts_file} "
+        f"{server.account}@{server.host} status",
+    )
+
+
+def _broken(server: Server, verb: str, status: int, complaint: str) -> SedaiError:
+    if status == SSH_FAILED:
+        return _unreachable(server, complaint)
+    return ServerError(f"The server ended `{verb}` without an answer (status {status}). {complaint}".strip())
+
+
+def ssh_config(server: Server, socket: Path) -> str:
+    """The ssh_config for one run: nothing of the user's own configuration, and no question ever asked."""
+    options = {
+        "HostName": server.host,
+        "Port": str(server.port),
+        "User": server.account,
+        "IdentityFile": f'"{server.identity_file}"',
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": f'"{server.known_hosts_file}"',
+        "GlobalKnownHostsFile": "none",
+        "StrictHostKeyChecking": "yes",
+        "BatchMode": "yes",
+        "ConnectTimeout": "20",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "ControlPath": f'"{socket}"',
+        "ControlPersist": "60",
+        "RequestTTY": "no",
+        "LogLevel": "ERROR",
+    }
+    lines = [f"Host {HOST_ALIAS}"]
+    # ssh takes the first value of an option: what the person configured goes before our own.
+    lines += [f"  {option.replace('=', ' ', 1)}" for option in server.ssh_options]
+    lines += [f"  {name} {value}" for name, value in options.items()]
+    return "\n".join(lines) + "\n"

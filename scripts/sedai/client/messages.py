@@ -1,0 +1,94 @@
+"""The words of alert mails, in English and Japanese: what happened, what it means, the last good generation, what to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something a person must hear of. ``kind`` is a key of the tables below; ``details`` are lines for people."""
+
+    kind: str
+    details: Sequence[str]
+    last_good: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A mail to be sent by the server."""
+
+    subject: str
+    body: str
+
+
+_SUBJECTS = {
+    "en": {
+        "backup_failed": "[sedai] {client}: backup FAILED",
+        "backup_findings": "[sedai] {client}: backup done, {count} finding(s)",
+        "check_failed": "[sedai] {client}: integrity check could not run",
+        "check_findings": "[sedai] {client}: integrity check found {count} problem(s)",
+    },
+    "ja": {
+        "backup_failed": "[sedai] {client}: バックアップ失敗",
+        "backup_findings": "[sedai] {client}: バックアップ完了、問題 {count} 件",
+        "check_failed": "[sedai] {client}: 整合性チェックを実行できません",
+        "check_findings": "[sedai] {client}: 整合性チェックで問題 {count} 件",
+    },
+}
+
+_MEANINGS = {
+    "en": {
+        "backup_failed": "No new generation was made. The generations on the server are untouched.",
+        "backup_findings": "A new generation was sealed and proven, but what is listed here is not in it as it should be.",
+        "check_failed": "It is not known whether the generations on the server are intact.",
+        "check_findings": "Something stored on the server, or its age, is not what it should be. "
+        "The next backup sends damaged files of the newest generation again if this machine still has them.",
+    },
+    "ja": {
+        "backup_failed": "新しい世代は作成されていません。サーバー上の既存の世代は無傷です。",
+        "backup_findings": "新しい世代は作成・検証されましたが、以下のものは正しく含まれていません。",
+        "check_failed": "サーバー上の世代が無事かどうか確認できていません。",
+        "check_findings": "サーバー上のデータまたはその日時が、あるべき状態と異なります。"
+        "最新世代の壊れたファイルは、このマシンに残っていれば次のバックアップで再送されます。",
+    },
+}
+
+_LABELS = {
+    "en": {
+        "what": "What happened",
+        "means": "What it means for the data",
+        "last": "Last good generation",
+        "none": "none is known",
+        "next": "Run this next",
+        "more": "… and {count} more; the log file has all of them: {log}",
+    },
+    "ja": {
+        "what": "何が起きたか",
+        "means": "データへの影響",
+        "last": "最後の正常な世代",
+        "none": "不明",
+        "next": "次に実行するコマンド",
+        "more": "… ほか {count} 件。すべてログファイルにあります: {log}",
+    },
+}
+
+_SHOWN_DETAILS = 50
+
+
+def compose(incident: Incident, client: str, log_file: str, language: str) -> Alert:
+    """The mail about ``incident`` in ``language`` (``en`` or ``ja``)."""
+    labels = _LABELS[language]
+    subject = _SUBJECTS[language][incident.kind].format(client=client, count=len(incident.details))
+    shown = list(incident.details[:_SHOWN_DETAILS])
+    if len(incident.details) > len(shown):
+        shown.append(labels["more"].format(count=len(incident.details) - len(shown), log=log_file))
+    parts = (
+        (labels["what"], "\n".join(shown)),
+        (labels["means"], _MEANINGS[language][incident.kind]),
+        (labels["last"], incident.last_good or labels["none"]),
+        (labels["next"], incident.command),
+    )
+    return Alert(subject, "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n")

@@ -1,0 +1,119 @@
+"""Plan: what the scan found against what the last sealed manifest holds. Pure functions over streams of lines."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sedai.client.scan import Scanned
+from sedai.core import manifest
+
+
+class Step(enum.Enum):
+    """What becomes of a path."""
+
+    NEW = b"+"
+    MODIFIED = b"*"
+    REMOVED = b"-"
+
+
+class Planned(NamedTuple):
+    """One path of the plan; ``line`` is its manifest line without digests, empty where it is removed."""
+
+    step: Step
+    path: bytes
+    line: bytes
+
+
+@dataclass
+class Tally:
+    """Counts of a plan. ``kept``: entries of unreadable or missing places that stay as the base has them."""
+
+    unchanged: int = 0
+    new: int = 0
+    modified: int = 0
+    removed: int = 0
+    kept: int = 0
+    send_files: int = 0
+    send_bytes: int = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries the generation will have."""
+        return self.unchanged + self.kept + self.new + self.modified
+
+
+def compare(scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally) -> Iterator[Planned]:
+    """Merge-join ``scanned`` with the lines of the base manifest; both are in walk order, each read once.
+
+    Yields what differs, in walk order, and counts everything in ``tally``.
+    """
+    line = next(base, None)
+    for item in scanned:
+        if line is not None and item.signature and line.startswith(item.signature):
+            tally.unchanged += 1
+            line = next(base, None)
+            continue
+        wanted = manifest.order(item.path)
+        present = False
+        while line is not None:
+            path = manifest.line_path(line)
+            key = manifest.order(path)
+            if key >= wanted:
+                present = key == wanted
+                break
+            tally.removed += 1
+            yield Planned(Step.REMOVED, path, b"")
+            line = next(base, None)
+        if not item.signature:
+            while line is not None and _at_or_below(manifest.line_path(line), item.path):
+                tally.kept += 1
+                line = next(base, None)
+        elif present and line is not None and line.startswith(item.signature):
+            tally.unchanged += 1
+            line = next(base, None)
+        else:
+            yield _planned(item, present, tally)
+            if present:
+                line = next(base, None)
+    while line is not None:
+        tally.removed += 1
+        yield Planned(Step.REMOVED, manifest.line_path(line), b"")
+        line = next(base, None)
+
+
+def _planned(item: Scanned, present: bool, tally: Tally) -> Planned:
+    if present:
+        tally.modified += 1
+    else:
+        tally.new += 1
+    kind, size = item.signature.split(b"\t", 3)[1:3]
+    if kind == b"f":
+        tally.send_files += 1
+        tally.send_bytes += int(size)
+    step = Step.MODIFIED if present else Step.NEW
+    return Planned(step, item.path, line_of(item))
+
+
+def line_of(item: Scanned) -> bytes:
+    """The manifest line of a scanned path, digests not known yet."""
+    return item.signature + b"-\t-\t" + manifest.escape(item.target) + b"\n"
+
+
+def _at_or_below(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
+
+
+def encode(planned: Planned) -> bytes:
+    """One line of the plan file."""
+    return planned.step.value + (planned.line or manifest.escape(planned.path) + b"\n")
+
+
+def decode(line: bytes) -> Planned:
+    """The inverse of :func:`encode`."""
+    step = Step(line[:1])
+    if step is Step.REMOVED:
+        return Planned(step, manifest.unescape(line[1:-1]), b"")
+    return Planned(step, manifest.line_path(line[1:]), line[1:])

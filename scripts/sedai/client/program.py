@@ -1,0 +1,131 @@
+"""What the client's programs have in common: configuration, log, run record, exit code, and the alert when it is due."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from sedai import __version__
+from sedai.client import config as configuration
+from sedai.client.alerts import Outbox
+from sedai.client.config import ClientConfig
+from sedai.client.messages import Incident, compose
+from sedai.client.state import State
+from sedai.core.errors import ExitCode, SedaiError
+from sedai.core.log import open_log
+
+EXIT_CODES = """\
+exit codes:
+  0  done and clean
+  1  done, with findings; all of them are shown, logged and mailed
+  2  usage or configuration
+  3  not done
+"""
+
+
+@dataclass
+class Result:
+    """How a program ended: ``findings`` are lines for people, ``record`` goes into the run record."""
+
+    findings: Sequence[str] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a program's work is given."""
+
+    config: ClientConfig
+    state: State
+    outbox: Outbox
+    log: Logger
+
+
+def parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """An argument parser with the options that all programs share."""
+    made = argparse.ArgumentParser(
+        description=description,
+        epilog=f"examples:\n{examples}\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--config", type=Path, help=f"configuration file (default: {configuration.DEFAULT_PATH})")
+    made.add_argument("--version", action="version", version=f"sedai {__version__}")
+    return made
+
+
+def open_context(name: str, config_path: Path | None) -> Context:
+    """Read the configuration, open the log and the state.
+
+    Raises:
+        ConfigError: the configuration is not usable.
+    """
+    config = configuration.load(config_path)
+    log = open_log(name, config.log_file)
+    state = State(config.state_directory)
+    state.prepare()
+    return Context(config, state, Outbox(config.state_directory / "alerts", log), log)
+
+
+def carry_out(name: str, context: Context, work: Callable[[], Result], command: str) -> tuple[ExitCode, Result]:
+    """Do ``work``, log and record how it ended, and alert when it failed or found something.
+
+    ``name`` is ``backup`` or ``check``; ``command`` is what an alert tells the person to run next.
+    """
+    started = time.time()
+    result = Result()
+    try:
+        result = work()
+        code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
+        lines = list(result.findings)
+    except SedaiError as error:
+        code, lines = error.exit_code, str(error).splitlines()
+        _complain(context.log, error)
+    except Exception as error:  # whatever it is, a person hears of it
+        code, lines = ExitCode.NOT_DONE, [f"Unexpected: {error!r}", *traceback.format_exc().splitlines()[-4:]]
+        context.log.exception("%s failed", name)
+        print(f"{name} failed unexpectedly: {error!r}\nThe log has more: {context.config.log_file}", file=sys.stderr)
+    for line in result.findings:
+        context.log.warning("%s: %s", name, line)
+    ended = time.time()
+    context.log.info("%s: exit %d after %.1f s", name, code, ended - started)
+    context.state.record_run(
+        {"program": name, "started": started, "ended": ended, "exit": int(code), "lines": lines[:50], **result.record}
+    )
+    if code is not ExitCode.CLEAN:
+        kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
+        incident = Incident(kind, lines, _last_good(context.state), command)
+        context.outbox.add(
+            compose(incident, context.config.client, str(context.config.log_file), context.config.language)
+        )
+    context.outbox.flush_alone(context.config)
+    return code, result
+
+
+def _complain(log: Logger, error: SedaiError) -> None:
+    log.error("%s", error)
+    print(error, file=sys.stderr)
+
+
+def _last_good(state: State) -> str:
+    runs = [run for run in state.runs() if run.get("generation") and run["exit"] == ExitCode.CLEAN]
+    return str(runs[-1]["generation"]) if runs else ""
+
+
+def exit_with(work: Callable[[], ExitCode]) -> None:
+    """Run a program's main function and end the process; an error before the log is open goes to stderr alone."""
+    try:
+        code = work()
+    except SedaiError as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted; nothing is lost, run it again.", file=sys.stderr)
+        code = ExitCode.NOT_DONE
+    sys.exit(code)

@@ -1,0 +1,110 @@
+"""A backup with everything around it: lock, hooks, connection, and its findings as lines for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from sedai.client import backup
+from sedai.client.connection import Connection
+from sedai.client.program import Context, Result
+from sedai.client.progress import Reporter, size
+from sedai.client.scan import Problem
+from sedai.core import lock, wire
+from sedai.core.errors import SedaiError
+
+_WORDS = {
+    "unreadable": "could not be read; the generation keeps the last version that could, if there is one",
+    "source_missing": "is missing; the generation keeps what it held last",
+    "source_empty": "is empty now; the generation keeps what it held last",
+    "source_is_symlink": "is a symbolic link; its target is not backed up",
+}
+
+
+def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> Result:
+    """Carry out one backup under the client's lock.
+
+    Raises:
+        LockedError: another backup runs.
+        SedaiError: there is no new generation.
+    """
+    reporter = Reporter(quiet=quiet)
+    settings = context.config.backup
+    with lock.exclusive(context.state.lock, "A backup of this machine"):
+        late: list[str] = []
+        try:
+            for command in () if dry_run else settings.before:
+                backup.run_hook(command)
+            with Connection(context.config.server) as connection:
+                context.outbox.flush(connection)
+                outcome = backup.Run(context.config, context.state, connection, reporter).carry_out(dry_run=dry_run)
+        finally:
+            for command in () if dry_run else settings.after:
+                late += _after(context, command)
+    return Result([*map(describe, outcome.problems), *late], _record(outcome, dry_run))
+
+
+def _after(context: Context, command: str) -> list[str]:
+    """Run one closing command, whatever came before: it may have to thaw what an opening one froze."""
+    try:
+        backup.run_hook(command)
+    except SedaiError as error:
+        context.log.error("%s", error)
+        return [error.message]
+    return []
+
+
+def describe(problem: Problem) -> str:
+    """One line about ``problem`` for people."""
+    path = f"/{wire.text(problem.path)}" if problem.path else ""
+    if problem.code in _WORDS:
+        return f"{path} {_WORDS[problem.code]} ({problem.detail})."
+    return f"{path} {problem.code}: {problem.detail}".strip()
+
+
+def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "generation": str(outcome.record.get("generation", "")),
+        "files": outcome.record.get("files", 0),
+        "bytes": outcome.record.get("bytes", 0),
+        "new_bytes": outcome.record.get("new_bytes", 0),
+        "plan": asdict(outcome.tally),
+        "sent_files": outcome.sent_files,
+        "vanished": outcome.vanished,
+        "changed_while_read": outcome.changed_while_read,
+        "pruned": outcome.pruned,
+        "seconds": outcome.seconds,
+        "findings": [problem._asdict() | {"path": wire.text(problem.path)} for problem in outcome.problems],
+    }
+
+
+def summary(result: Result) -> str:
+    """What a person reads at the end of a backup."""
+    record = result.record
+    if not record:
+        return ""
+    tally = record["plan"]
+    if record["dry_run"]:
+        lines = [
+            (
+                f"Would send {tally['new']} new and {tally['modified']} changed entries "
+                f"({tally['send_files']} files, {size(tally['send_bytes'])} to look through), "
+                f"drop {tally['removed']}, keep {tally['unchanged']} unchanged. Nothing was changed."
+            )
+        ]
+    else:
+        lines = [
+            f"Generation {record['generation']}: {record['files']} files, {size(record['bytes'])}.",
+            (
+                f"{tally['new']} new, {tally['modified']} changed, {tally['removed']} removed, {tally['unchanged']} unchanged "
+                f"entries; {record['sent_files']} files sent, {size(record['new_bytes'])} of new content."
+            ),
+        ]
+        if record["pruned"]:
+            lines.append(f"Pruned: {', '.join(record['pruned'])}.")
+        if record["vanished"] or record["changed_while_read"]:
+            lines.append(
+                f"While it ran {record['vanished']} files vanished and {record['changed_while_read']} kept changing."
+            )
+    lines += [f"FINDING: {line}" for line in result.findings]
+    return "\n".join(lines) + "\n"

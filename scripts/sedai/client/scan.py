@@ -1,0 +1,170 @@
+"""Scan: the sources, walked in manifest order, as signatures; what could not be read is told, never skipped silently."""
+
+from __future__ import annotations
+
+import os
+import stat as st
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pathspec
+
+from sedai.client.config import ClientConfig, Source
+from sedai.core import manifest
+from sedai.core.walk import Visit, walk
+
+CACHE_TAG = b"CACHEDIR.TAG"
+CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+
+_KINDS = {st.S_IFREG: b"f", st.S_IFDIR: b"d", st.S_IFLNK: b"l", st.S_IFIFO: b"p", st.S_IFCHR: b"c", st.S_IFBLK: b"b"}
+
+
+class Problem(NamedTuple):
+    """Something that is not in the backup as it should be: ``code`` for programs, ``detail`` for people."""
+
+    code: str
+    path: bytes
+    detail: str
+
+
+class Scanned(NamedTuple):
+    """One path found. ``signature``: the manifest line up to ctime_ns; empty: keep what the base has at and below it."""
+
+    path: bytes
+    signature: bytes
+    target: bytes
+
+
+def signature(path: bytes, stat: os.stat_result) -> bytes | None:
+    """The manifest line of ``path`` up to ``ctime_ns``, or None for a socket."""
+    kind = _KINDS.get(st.S_IFMT(stat.st_mode))
+    if kind is None:
+        return None
+    directory = kind == b"d"
+    return b"%s\t%s\t%d\t%d\t%o\t%d\t%d\t%d\t%d\t%d\t" % (
+        manifest.escape(path),
+        kind,
+        stat.st_size if kind in b"fl" else 0,
+        stat.st_mtime_ns,
+        st.S_IMODE(stat.st_mode),
+        stat.st_uid,
+        stat.st_gid,
+        1 if directory else stat.st_nlink,
+        stat.st_ino,
+        stat.st_ctime_ns,
+    )
+
+
+def target(path: bytes, stat: os.stat_result) -> bytes:
+    """What a symlink at ``path`` points to, a device's numbers, else nothing."""
+    if st.S_ISLNK(stat.st_mode):
+        return os.readlink(path)
+    if st.S_ISCHR(stat.st_mode) or st.S_ISBLK(stat.st_mode):
+        return b"%d,%d" % (os.major(stat.st_rdev), os.minor(stat.st_rdev))
+    return b""
+
+
+class Scan:
+    """One scan of all sources. :attr:`problems` is complete when :meth:`entries` is exhausted."""
+
+    def __init__(self, config: ClientConfig, had_entries: Callable[[bytes], bool], root: bytes = b"/") -> None:
+        """``had_entries(path)`` tells whether the base has anything below ``path``; ``root`` is where the tree begins."""
+        self._config = config
+        self._had_entries = had_entries
+        self._root = root
+        self.problems: list[Problem] = []
+        self._unlisted: list[bytes] = []
+
+    def entries(self) -> Iterator[Scanned]:
+        """Everything in the sources and the directories above them, in walk order."""
+        above: set[bytes] = set()
+        for source in sorted(self._config.sources, key=lambda source: manifest.order(source.tree_path)):
+            yield from self._ancestors(source.tree_path, above)
+            yield from self._source(source)
+
+    def _ancestors(self, path: bytes, above: set[bytes]) -> Iterator[Scanned]:
+        parts = path.split(b"/")
+        for depth in range(1, len(parts)):
+            parent = b"/".join(parts[:depth])
+            if parent in above:
+                continue
+            above.add(parent)
+            try:
+                stat = os.stat(self._root + parent)
+            except OSError:
+                return  # the source itself is missing then, and is told as such
+            yield from self._found(parent, stat)
+
+    def _source(self, source: Source) -> Iterator[Scanned]:
+        path = source.tree_path
+        try:
+            stat = os.lstat(self._root + path)
+            if st.S_ISLNK(stat.st_mode):
+                self.problems.append(Problem("source_is_symlink", path, "name the path it points to instead"))
+                yield Scanned(path, b"", b"")
+                return
+            empty = st.S_ISDIR(stat.st_mode) and next(iter(os.scandir(self._root + path)), None) is None
+        except OSError as error:
+            self.problems.append(Problem("source_missing", path, error.strerror or str(error)))
+            yield Scanned(path, b"", b"")
+            return
+        if empty and self._had_entries(path):
+            self.problems.append(Problem("source_empty", path, "it had files before; is it mounted?"))
+            yield Scanned(path, b"", b"")
+            return
+        yield from self._found(path, stat)
+        if st.S_ISDIR(stat.st_mode):
+            yield from self._below(source, stat.st_dev)
+
+    def _below(self, source: Source, device: int) -> Iterator[Scanned]:
+        patterns = (*self._config.backup.exclude, *source.exclude)
+        spec = pathspec.GitIgnoreSpec.from_lines(patterns) if patterns else None
+        start = len(source.tree_path) + 1
+        crosses = self._config.crosses_filesystems(source)
+        own_state = os.fsencode(self._config.state_directory)[1:]
+
+        def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
+            directory = st.S_ISDIR(stat.st_mode)
+            if spec is not None:
+                name = os.fsdecode(path[start:])
+                if spec.match_file(name + "/" if directory else name):
+                    return Visit.LEAVE_OUT
+            if not directory:
+                return Visit.LEAVE_OUT if st.S_ISSOCK(stat.st_mode) else Visit.TAKE
+            if path == own_state or (not crosses and stat.st_dev != device) or _is_cache(entry.path):
+                return Visit.TAKE
+            return Visit.TAKE_AND_ENTER
+
+        for path, stat in walk(self._root + source.tree_path, source.tree_path, choose, self._failed):
+            if self._unlisted:
+                yield from self._kept()
+            yield from self._found(path, stat)
+        yield from self._kept()
+
+    def _failed(self, path: bytes, error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):
+            return  # gone between listing and looking: the same as never there
+        self.problems.append(Problem("unreadable", path, error.strerror or str(error)))
+        self._unlisted.append(path)
+
+    def _kept(self) -> Iterator[Scanned]:
+        unlisted, self._unlisted = self._unlisted, []
+        return (Scanned(path, b"", b"") for path in unlisted)
+
+    def _found(self, path: bytes, stat: os.stat_result) -> Iterator[Scanned]:
+        line = signature(path, stat)
+        if line is None:
+            return
+        try:
+            yield Scanned(path, line, target(self._root + path, stat))
+        except OSError as error:
+            self._failed(path, error)
+
+
+def _is_cache(directory: bytes) -> bool:
+    """Whether ``directory`` is marked as a cache (bford.info/cachedir)."""
+    try:
+        with open(directory + b"/" + CACHE_TAG, "rb") as tag:
+            return tag.read(len(CACHE_TAG_SIGNATURE)) == CACHE_TAG_SIGNATURE
+    except OSError:
+        return False

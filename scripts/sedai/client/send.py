@@ -1,0 +1,119 @@
+"""Send: one rsync carries what the plan names into the delta, and tells the XXH128 of every byte it read."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import IO
+
+from sedai.core.process import environment
+
+PARTIAL_DIRECTORY = ".sedai-partial"
+OUT_FORMAT = "%i|%C|%l|%n"
+
+_ESCAPED = re.compile(rb"\\#([0-7]{3})")
+
+
+@dataclass
+class Sent:
+    """What one or more rsync runs said: ``digests`` by path (XXH128, hexadecimal), their complaints and last status."""
+
+    digests: dict[bytes, bytes] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    status: int = 0
+
+
+def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int) -> list[str]:
+    """The rsync command of a backup; the gate accepts the server side of exactly this one."""
+    limit = [f"--bwlimit={bandwidth_limit_kib}"] if bandwidth_limit_kib else []
+    return [
+        "rsync",
+        "-aHAXS",
+        "--numeric-ids",
+        "--ignore-times",
+        "-M--fake-super",
+        "--checksum-choice=xxh128",
+        "--copy-dest=/base",
+        f"--partial-dir={PARTIAL_DIRECTORY}",
+        "--files-from=-",
+        "-0",
+        f"--out-format={OUT_FORMAT}",
+        *limit,
+        "-e",
+        remote_shell,
+        "/",
+        destination,
+    ]
+
+
+def pull_arguments(remote_shell: str, source: str, destination: str) -> list[str]:
+    """The rsync command of a restore."""
+    return [
+        "rsync",
+        "-aHAXS",
+        "--numeric-ids",
+        "--ignore-times",
+        "-M--fake-super",
+        "--checksum-choice=xxh128",
+        "--no-implied-dirs",
+        f"--partial-dir={PARTIAL_DIRECTORY}",
+        "--files-from=-",
+        "-0",
+        f"--out-format={OUT_FORMAT}",
+        "-e",
+        remote_shell,
+        source,
+        destination,
+    ]
+
+
+def parse_line(line: bytes) -> tuple[bytes, bytes, int] | None:
+    """``(path, digest, size)`` of one line of rsync's output; None for lines that name no file. Digest may be empty."""
+    fields = line.rstrip(b"\n").split(b"|", 3)
+    if len(fields) != 4 or len(fields[0]) != 11:
+        return None
+    name = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), fields[3])
+    digest = fields[1].strip()
+    return name.rstrip(b"/"), digest, int(fields[2]) if fields[2].isdigit() else 0
+
+
+def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[[int], None]) -> None:
+    """Run rsync over ``paths`` (relative to its source); what it says goes to ``sent``, each file's size to ``on_file``.
+
+    The exit status is judged by the caller, path by path: 23 and 24 mean only that not every path was sent.
+    """
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    errors: list[bytes] = []
+    readers = [
+        threading.Thread(target=_feed, args=(process.stdin, paths), daemon=True),
+        threading.Thread(target=lambda stream: errors.extend(stream), args=(process.stderr,), daemon=True),
+    ]
+    for reader in readers:
+        reader.start()
+    for line in process.stdout:
+        parsed = parse_line(line)
+        if parsed is None:
+            continue
+        path, digest, size = parsed
+        if digest:
+            sent.digests[path] = digest
+            on_file(size)
+    for reader in readers:
+        reader.join()
+    sent.status = process.wait()
+    sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]
+
+
+def _feed(stream: IO[bytes], paths: Iterable[bytes]) -> None:
+    try:
+        for path in paths:
+            stream.write(path + b"\0")
+        stream.close()
+    except (BrokenPipeError, OSError):
+        pass  # rsync ended early; its status and complaints tell why

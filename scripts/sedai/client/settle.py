@@ -1,0 +1,128 @@
+"""Settle: what rsync sent, held against the plan path by path, so that nothing is sealed that was not read whole."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from sedai.client import plan
+from sedai.client.plan import Planned, Step
+from sedai.client.scan import Problem, Scanned, signature, target
+from sedai.core import manifest
+from sedai.core.wire import Change
+
+Look = Callable[[bytes], Scanned | None]
+
+# A file written twice within one tick of the kernel's clock keeps its ctime: one that is this young is sent again.
+_RACY_NS = 100_000_000
+_NOISE = ("rsync error:", "rsync warning:", "file has vanished:")
+
+
+def look(path: bytes, root: bytes = b"/") -> Scanned | None:
+    """The path as it is now, or None where it is gone."""
+    try:
+        stat = os.lstat(root + path)
+        line = signature(path, stat)
+        return None if line is None else Scanned(path, line, target(root + path, stat))
+    except OSError:
+        return None
+
+
+@dataclass
+class Settlement:
+    """What became of the plan. ``again``: paths that changed since the scan, as they are now, to be sent once more."""
+
+    again: dict[bytes, Planned] = field(default_factory=dict)
+    gone: set[bytes] = field(default_factory=set)
+    unstable: set[bytes] = field(default_factory=set)
+    young: set[bytes] = field(default_factory=set)
+    unsent: list[bytes] = field(default_factory=list)
+    entries_lost: int = 0
+
+
+def find_changed(planned: Iterable[Planned], look_at: Look, now_ns: Callable[[], int] = time.time_ns) -> Settlement:
+    """Look at each path that was sent: is it still what the scan saw?"""
+    found = Settlement()
+    for item in planned:
+        if item.step is Step.REMOVED:
+            continue
+        current = look_at(item.path)
+        if current is None:
+            found.gone.add(item.path)
+        elif not item.line.startswith(current.signature):
+            found.again[item.path] = Planned(item.step, item.path, plan.line_of(current))
+        elif now_ns() - manifest.decode(item.line).ctime_ns < _RACY_NS:
+            found.young.add(item.path)
+    return found
+
+
+def find_unstable(found: Settlement, look_at: Look) -> None:
+    """After the second sending: which paths changed yet again, or went."""
+    for path, item in found.again.items():
+        current = look_at(path)
+        if current is None:
+            found.gone.add(path)
+        elif not item.line.startswith(current.signature):
+            found.unstable.add(path)
+
+
+def changes(
+    read_plan: Callable[[], Iterable[Planned]], digests: dict[bytes, bytes], found: Settlement
+) -> Iterator[Change]:
+    """The changes that the server is to seal, in walk order; counts in ``found`` what is left out.
+
+    A file that could not be read stays as the base has it; where the base has none it is left out.
+    """
+    by_group = _digests_by_group(_latest(read_plan(), found), digests)
+    for item in _latest(read_plan(), found):
+        if item.step is Step.REMOVED:
+            yield Change(item.path, None)
+            continue
+        if item.path in found.gone:
+            found.entries_lost += 1
+            if item.step is Step.MODIFIED:
+                yield Change(item.path, None)
+            continue
+        entry = manifest.decode(item.line)
+        if entry.kind == "f":
+            digest = digests.get(item.path) or by_group.get(entry.link_group)
+            if digest is None:
+                found.unsent.append(item.path)
+                if item.step is Step.NEW:
+                    found.entries_lost += 1
+                continue
+            entry = entry._replace(xxh128=digest)
+        unstable = item.path in found.unstable
+        if unstable or item.path in found.young:
+            entry = entry._replace(ctime_ns=0)  # no scan will ever see this signature: it is sent again next time
+        yield Change(item.path, manifest.encode(entry), unstable and entry.kind == "f")
+
+
+def _latest(planned: Iterable[Planned], found: Settlement) -> Iterator[Planned]:
+    return (found.again.get(item.path, item) for item in planned)
+
+
+def _digests_by_group(
+    planned: Iterable[Planned], digests: dict[bytes, bytes]
+) -> dict[tuple[int, int, int, int] | None, bytes]:
+    """rsync names the digest of one of a file's hard-linked names only; the others share it."""
+    by_group: dict[tuple[int, int, int, int] | None, bytes] = {}
+    for item in planned:
+        if item.line and item.path in digests:
+            group = manifest.decode(item.line).link_group
+            if group is not None:
+                by_group[group] = digests[item.path]
+    return by_group
+
+
+def problems(found: Settlement, complaints: Iterable[str]) -> Iterator[Problem]:
+    """What a person must hear: files that could not be read, and everything else that rsync complained about."""
+    explained = [*found.unsent, *found.gone]
+    for path in found.unsent:
+        yield Problem("unreadable", path, "rsync could not read it")
+    for line in complaints:
+        if line.startswith(_NOISE) or any(os.fsdecode(path) in line for path in explained):
+            continue
+        yield Problem("rsync", b"", line)

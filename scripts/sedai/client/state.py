@@ -1,0 +1,139 @@
+"""What the client remembers between runs: the last sealed manifest, the digests of all sealed ones, the run records."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sedai.client.connection import Connection
+from sedai.core import manifest
+from sedai.core.errors import IntegrityError
+
+_KEPT_RUNS = 1000
+
+
+@dataclass(frozen=True)
+class State:
+    """The client's state directory."""
+
+    root: Path
+
+    def prepare(self) -> None:
+        """Make the directory."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def lock(self) -> Path:
+        """Held while a backup runs."""
+        return self.root / "lock"
+
+    @property
+    def base(self) -> Path:
+        """The manifest of the newest generation that this client knows."""
+        return self.root / "base.manifest"
+
+    @property
+    def plan(self) -> Path:
+        """The plan of the run in flight."""
+        return self.root / "plan"
+
+    @property
+    def changes(self) -> Path:
+        """The changes of the run in flight, as they are sent to the seal."""
+        return self.root / "changes"
+
+    @property
+    def _sealed(self) -> Path:
+        return self.root / "sealed.json"
+
+    def sealed(self) -> dict[str, str]:
+        """SHA-256 of each manifest that was sealed for this client, by generation."""
+        try:
+            value = json.loads(self._sealed.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise IntegrityError(
+                f"{self._sealed} is damaged: {error}", f"Move it away: mv {self._sealed} /tmp/"
+            ) from error
+        return {str(name): str(digest) for name, digest in value.items()}
+
+    def remember_sealed(self, generation: str, sha256: str) -> None:
+        """Note the manifest digest of a generation that was just sealed."""
+        kept = dict(list(self.sealed().items())[-_KEPT_RUNS:])
+        write_atomically(self._sealed, json.dumps(kept | {generation: sha256}, indent=1) + "\n")
+
+    def base_for(self, connection: Connection, generation: str, sha256: str) -> Path:
+        """A manifest of ``generation`` whose digest is ``sha256``: the one at hand, else the server's.
+
+        Raises:
+            IntegrityError: the server's manifest does not have the digest that the server names.
+        """
+        if self.base.exists():
+            try:
+                if manifest.totals(self.base).sha256 == sha256:
+                    return self.base
+            except IntegrityError:
+                pass  # a damaged copy is replaced by the server's
+        fetch_manifest(connection, generation, sha256, self.base)
+        return self.base
+
+    def record_run(self, record: dict[str, Any]) -> None:
+        """Append one run record (one JSON object a line), and keep the newest thousand."""
+        path = self.root / "runs.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines()[-_KEPT_RUNS:] if path.exists() else []
+        write_atomically(path, "\n".join([*lines, json.dumps(record, ensure_ascii=False)]) + "\n")
+
+    def runs(self) -> Iterator[dict[str, Any]]:
+        """The run records, oldest first; a damaged line is passed over."""
+        path = self.root / "runs.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                continue
+
+    def last_done(self, program: str) -> float:
+        """When ``program`` was last done (seconds since 1970), whatever it found; 0 for never."""
+        return max(
+            (float(run["ended"]) for run in self.runs() if run["program"] == program and run["exit"] <= 1), default=0.0
+        )
+
+    def is_due(self, program: str, every_hours: float = 24.0) -> bool:
+        """Whether the last time that ``program`` was done is longer ago than ``every_hours``."""
+        age = time.time() - self.last_done(program)
+        return age < 0 or age > every_hours * 3600
+
+
+def fetch_manifest(connection: Connection, generation: str, sha256: str, path: Path) -> None:
+    """Copy the manifest of ``generation`` from the server to ``path``, and check its digest.
+
+    Raises:
+        IntegrityError: its digest is not ``sha256``.
+    """
+    new = path.with_name(path.name + ".new")
+    with new.open("wb") as stream:
+        for line in connection.stream("manifest", {"generation": generation}, (), lambda answer: None):
+            stream.write(base64.b64decode(line[1:]))
+    found = manifest.totals(new).sha256
+    if found != sha256:
+        new.unlink()
+        raise IntegrityError(f"The manifest of {generation} on the server is not the one that was sealed "
+                             f"(SHA-256 {found}, expected {sha256}).")  # fmt: skip
+    new.rename(path)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` so that a crash leaves the old or the new content, never a part."""
+    new = path.with_name(path.name + ".new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.rename(path)

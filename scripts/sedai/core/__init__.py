@@ -1,0 +1,1 @@
+"""What client, server and mail share; imports none of them."""

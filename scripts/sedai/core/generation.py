@@ -1,0 +1,142 @@
+"""Names and records of generations, and the rule which of them are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sedai.core.errors import IntegrityError
+
+_NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, order=True)
+class Generation:
+    """A generation's name, ``YYYYMMDDTHHMMSSZ-NNNNNN``; ordered by the sequence number, which only grows."""
+
+    sequence: int
+    time: datetime = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.time.astimezone(UTC).strftime(_TIME)}-{self.sequence:06d}"
+
+    @classmethod
+    def parse(cls, name: str) -> Generation | None:
+        """The generation that ``name`` names, or None where it is not such a name."""
+        match = _NAME.match(name)
+        if match is None:
+            return None
+        try:
+            moment = datetime.strptime(match[1], _TIME).replace(tzinfo=UTC)
+        except ValueError:
+            return None
+        return cls(int(match[2]), moment)
+
+
+@dataclass(frozen=True)
+class Record:
+    """``generation.json``: what is known of a sealed generation without reading its manifest."""
+
+    generation: str
+    client: str
+    started: str
+    sealed: str
+    entries: int
+    files: int
+    bytes: int
+    changed: int
+    removed: int
+    new_bytes: int
+    manifest_sha256: str
+    previous: str
+    previous_manifest_sha256: str
+    sedai_version: str
+    sources: tuple[str, ...]
+    schema: int = 1
+
+    def write(self, path: Path) -> None:
+        """Write the record as JSON, one key a line."""
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read a record.
+
+        Raises:
+            IntegrityError: it is missing or damaged.
+        """
+        try:
+            return cls.from_table(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise IntegrityError(f"{path} can't be read: {error}") from error
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any]) -> Record:
+        """The record in a decoded JSON object.
+
+        Raises:
+            IntegrityError: a key is missing or has the wrong type.
+        """
+        try:
+            values = {item.name: table[item.name] for item in fields(cls)}
+            values["sources"] = tuple(str(source) for source in values["sources"])
+        except (KeyError, TypeError) as error:
+            raise IntegrityError(f"A generation record is damaged: {error!r}") from error
+        for item in fields(cls):
+            expected = {"int": int, "str": str}.get(str(item.type))
+            if expected is not None and type(values[item.name]) is not expected:
+                raise IntegrityError(f"A generation record is damaged: {item.name} is {values[item.name]!r}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How many generations are kept: the newest ``keep_last``, and one a day, week and month beside them."""
+
+    keep_last: int = 10
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1:
+            raise ValueError("keep_last must be at least 1: the last good generation is never pruned.")
+        if min(self.keep_daily, self.keep_weekly, self.keep_monthly) < 0:
+            raise ValueError("keep_daily, keep_weekly and keep_monthly can't be negative.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Why a generation is kept or goes; ``reasons`` is empty where it goes."""
+
+    generation: Generation
+    reasons: tuple[str, ...]
+
+    @property
+    def keep(self) -> bool:
+        """Whether the generation stays."""
+        return bool(self.reasons)
+
+
+def decide(generations: Sequence[Generation], rule: Retention) -> list[Verdict]:
+    """Which of ``generations`` the rule keeps, oldest first; the newest always stays."""
+    newest_first = sorted(generations, reverse=True)
+    reasons: dict[Generation, list[str]] = {generation: [] for generation in newest_first}
+    for number, generation in enumerate(newest_first[: rule.keep_last], start=1):
+        reasons[generation].append(f"last {number} of {rule.keep_last}")
+    periods = (("daily", "%Y-%m-%d", rule.keep_daily), ("weekly", "%G-W%V", rule.keep_weekly),
+               ("monthly", "%Y-%m", rule.keep_monthly))  # fmt: skip
+    for word, pattern, count in periods:
+        seen: set[str] = set()
+        for generation in newest_first:
+            period = generation.time.astimezone(UTC).strftime(pattern)
+            if period not in seen and len(seen) < count:
+                seen.add(period)
+                reasons[generation].append(f"{word} {period}")
+    return [Verdict(generation, tuple(reasons[generation])) for generation in sorted(generations)]

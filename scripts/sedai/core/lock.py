@@ -1,0 +1,70 @@
+"""flock as a context manager that says who holds the lock."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sedai.core.errors import LockedError
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive flock on ``path`` (made with mode 0600 where missing).
+
+    The kernel drops the lock with the process, so a stale file never blocks a run.
+
+    Raises:
+        LockedError: someone else holds it for longer than ``wait_seconds``; the text names the holder.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire(descriptor, what, time.monotonic() + wait_seconds)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, what: str, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "an unknown process"
+                raise LockedError(
+                    f"{what} is already running ({holder}).",
+                    "Wait for it to end, or look at it with `ps`.",
+                ) from None
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold a shared flock on an existing file, so that what it guards is not pruned meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def in_use(path: Path) -> bool:
+    """Whether somebody holds a shared or exclusive flock on ``path``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

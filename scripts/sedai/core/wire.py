@@ -1,0 +1,106 @@
+"""What client and gate say to each other: one JSON object a line, and lines of changes.
+
+The client writes one JSON object (the request) on the gate's standard input, for ``seal`` followed by changes. The
+gate answers with JSON objects; the last one has the key ``result`` or ``error``. Objects with ``progress`` may come
+before it and keep the connection alive.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from sedai.core import manifest
+from sedai.core.errors import IntegrityError, UsageError
+
+PROTOCOL = 1
+LONGEST_LINE = 1 << 16
+CHANGES_END = b".\n"
+
+
+class Mark(enum.Enum):
+    """First byte of a line of changes."""
+
+    SEALED = b"+"
+    UNSTABLE = b"~"
+    REMOVED = b"-"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A path that is new or different (``line``: its manifest line without CRC32), or gone (``line`` None).
+
+    ``unstable``: the file changed while it was read, so size and mtime are those that arrived.
+    """
+
+    path: bytes
+    line: bytes | None
+    unstable: bool = False
+
+
+def write_object(stream: IO[bytes], value: dict[str, Any]) -> None:
+    """Write one JSON object as one line, at once."""
+    stream.write(json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+    stream.flush()
+
+
+def read_object(line: bytes) -> dict[str, Any]:
+    """The JSON object on ``line``.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise UsageError(f"Expected one JSON object on a line, got {line[:80]!r}.") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"Expected a JSON object, got {line[:80]!r}.")
+    return value
+
+
+def encode_change(change: Change) -> bytes:
+    """One line of changes."""
+    if change.line is None:
+        return b"%s%s\n" % (Mark.REMOVED.value, manifest.escape(change.path))
+    mark = Mark.UNSTABLE if change.unstable else Mark.SEALED
+    return b"%s%s" % (mark.value, change.line)
+
+
+def read_changes(stream: IO[bytes]) -> Iterator[Change]:
+    """The changes on ``stream``, up to the end mark.
+
+    Raises:
+        IntegrityError: the stream ends early, or a line is damaged.
+    """
+    while True:
+        line = stream.readline(LONGEST_LINE)
+        if line == CHANGES_END:
+            return
+        if not line.endswith(b"\n"):
+            raise IntegrityError("The list of changes ended early.")
+        mark, rest = line[:1], line[1:]
+        if mark == Mark.REMOVED.value:
+            path = manifest.unescape(rest[:-1])
+            if not manifest.is_safe(path):
+                raise IntegrityError(f"The list of changes is damaged at {line[:80]!r}.")
+            yield Change(path, None)
+        elif mark in (Mark.SEALED.value, Mark.UNSTABLE.value):
+            yield Change(manifest.decode(rest).path, rest, mark == Mark.UNSTABLE.value)
+        else:
+            raise IntegrityError(f"The list of changes is damaged at {line[:80]!r}.")
+
+
+def text(path: bytes) -> str:
+    """A path for JSON and for people: UTF-8, other bytes and control characters as ``\\xNN``."""
+    shown = path.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+
+
+def pack(path: bytes) -> str:
+    """A path for JSON, byte for byte."""
+    return base64.b64encode(path).decode("ascii")

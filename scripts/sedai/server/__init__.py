@@ -1,0 +1,1 @@
+"""The machine that keeps generations: gate, seal, prune, verify."""

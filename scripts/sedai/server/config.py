@@ -1,0 +1,60 @@
+"""The server's configuration, as Ansible renders it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sedai.core import toml
+from sedai.core.errors import UsageError
+from sedai.core.generation import Retention
+
+DEFAULT_PATH = Path("/etc/sedai/server.toml")
+SANDBOX_MODES = ("require", "off")
+
+
+@dataclass(frozen=True)
+class ClientRules:
+    """What differs for one client; ``retention`` replaces the server's."""
+
+    retention: Retention | None = None
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Everything that the server's programs need to know."""
+
+    store: Path
+    log_file: Path
+    schema: int = 1
+    sandbox: str = "require"
+    alert_command: tuple[str, ...] = ()
+    retention: Retention = field(default_factory=Retention)
+    clients: dict[str, ClientRules] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schema != 1:
+            raise ValueError(f"schema {self.schema} is not known to this version.")
+        if self.sandbox not in SANDBOX_MODES:
+            raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOX_MODES)}.")
+
+    def retention_for(self, client: str) -> Retention:
+        """The retention rule of ``client``.
+
+        Raises:
+            UsageError: the client is not configured here.
+        """
+        if client not in self.clients:
+            raise UsageError(
+                f"The client {client} is not configured on this server.", "Run `ansible-playbook site.yml`."
+            )
+        return self.clients[client].retention or self.retention
+
+
+def load(path: Path | None) -> ServerConfig:
+    """Read the configuration at ``path``, or at its usual place.
+
+    Raises:
+        ConfigError: see :func:`sedai.core.toml.load`.
+    """
+    return toml.load(ServerConfig, path or DEFAULT_PATH)

@@ -1,0 +1,258 @@
+"""The gate: the only thing that a client's key can start. It knows a few verbs and hands nothing on unseen."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from logging import Logger
+from pathlib import Path
+from typing import IO, Any
+
+from sedai import __version__
+from sedai.core import lock, wire
+from sedai.core.errors import (
+    IntegrityError,
+    LockedError,
+    ProcessError,
+    SedaiError,
+    UsageError,
+)
+from sedai.core.process import environment, run
+from sedai.server import prune as pruning
+from sedai.server import transfer, verify
+from sedai.server.config import ServerConfig
+from sedai.server.seal import Request, seal
+from sedai.server.store import ClientStore
+
+CLOCK_TOLERANCE_SECONDS = 300
+_LOCK_WAIT_SECONDS = 10
+_LONGEST_SUBJECT = 400
+_LONGEST_BODY = 1 << 20
+
+
+@dataclass
+class Gate:
+    """One client's conversation: ``requests`` is what it says, ``answers`` what it hears."""
+
+    config: ServerConfig
+    client: str
+    requests: IO[bytes]
+    answers: IO[bytes]
+    log: Logger
+
+    @property
+    def store(self) -> ClientStore:
+        """The client's part of the store."""
+        return ClientStore(self.config.store / self.client)
+
+    def serve(self, command: str) -> int:
+        """Carry out ``command`` (SSH_ORIGINAL_COMMAND) and return the exit status."""
+        self.config.retention_for(self.client)
+        if command.startswith("rsync "):
+            return self._rsync(command)
+        verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "begin": self._begin,
+            "seal": self._seal,
+            "list": self._list,
+            "manifest": self._manifest,
+            "verify": self._verify,
+            "alert": self._alert,
+            "status": self._status,
+        }
+        handler = verbs.get(command)
+        if handler is None:
+            raise UsageError(f"The gate knows no {command[:40]!r}.", f"It knows: {', '.join(verbs)}.")
+        wire.write_object(self.answers, {"result": handler(self._request())})
+        return 0
+
+    def refuse(self, command: str, error: SedaiError) -> None:
+        """Tell the client why not, on the stream that it reads as text."""
+        if command.startswith("rsync "):
+            sys.stderr.write(f"sedai: {error}\n")
+            return
+        kind = {LockedError: "locked", UsageError: "usage"}.get(type(error), "server")
+        wire.write_object(self.answers, {"error": error.message, "hint": error.hint, "kind": kind})
+
+    def _request(self) -> dict[str, Any]:
+        line = self.requests.readline(wire.LONGEST_LINE * 32)
+        request = wire.read_object(line) if line.strip() else {"protocol": wire.PROTOCOL}
+        if request.get("protocol") != wire.PROTOCOL:
+            raise UsageError(
+                f"The client speaks protocol {request.get('protocol')!r}, this server {wire.PROTOCOL}.",
+                "Run `ansible-playbook site.yml` so that both have the same version.",
+            )
+        return request
+
+    def _locked(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> Any:
+        return lock.exclusive(
+            self.store.lock, f"Another backup of {self.client} on the server", wait_seconds=wait_seconds
+        )
+
+    def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
+        skew = float(request.get("time", 0.0)) - time.time()
+        with self._locked():
+            self.store.prepare()
+            shutil.rmtree(self.store.incoming / "staging", ignore_errors=True)
+            (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
+            newest = self.store.newest()
+            record = self.store.record(newest) if newest else None
+        usage = shutil.disk_usage(self.store.root)
+        return {
+            "base": str(newest) if newest else "",
+            "base_manifest_sha256": record.manifest_sha256 if record else "",
+            "wanted": [wire.pack(path) for path in sorted(self.store.wanted())],
+            "clock_skew_seconds": round(skew, 3),
+            "free_bytes": usage.free,
+            "sedai_version": __version__,
+        }
+
+    def _rsync(self, command: str) -> int:
+        asked = transfer.parse(command)
+        if asked.generation:
+            generation = self.store.find(asked.generation)
+            with lock.shared(self.store.record_path(generation)):
+                tree = self.store.tree(generation)
+                return self._transfer(transfer.send_command(asked, self._seen(tree, transfer.TREE)),
+                                      {tree: transfer.TREE}, {})  # fmt: skip
+        with self._locked():
+            newest = self.store.newest()
+            base = self.store.tree(newest) if newest else self.store.incoming / "no-base"
+            base.mkdir(mode=0o700, exist_ok=True)
+            delta = self.store.delta
+            argv = transfer.receive_command(asked, self._seen(base, transfer.BASE), self._seen(delta, transfer.DELTA))
+            return self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA})
+
+    def _seen(self, path: Path, inside: str) -> Path:
+        return path if self.config.sandbox == "off" else Path(inside)
+
+    def _transfer(self, argv: list[str], readable: dict[Path, str], writable: dict[Path, str]) -> int:
+        if self.config.sandbox != "off":
+            argv = transfer.sandboxed(argv, readable, writable)
+        status = subprocess.run(argv, env=environment(), check=False).returncode
+        if status != 0:
+            self.log.warning("%s: rsync ended with status %d", self.client, status)
+        return status
+
+    def _seal(self, request: dict[str, Any]) -> dict[str, Any]:
+        wanted = Request.from_table(request)
+        with self._locked():
+            incoming = self.store.incoming / "changes"
+            with incoming.open("wb") as stream:
+                shutil.copyfileobj(self.requests, stream)
+            with incoming.open("rb") as stream:
+                record = seal(self.store, self.client, wanted, wire.read_changes(stream), self._answer,
+                              lambda checked: wire.write_object(self.answers, {"progress": checked}))  # fmt: skip
+            incoming.unlink()
+            self.store.wanted_no_more()
+            shutil.rmtree(self.store.delta)
+            self.store.prepare()
+            self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
+                          record.entries, record.changed, record.removed)  # fmt: skip
+            pruned = self._prune()
+        return {"record": asdict(record), **pruned}
+
+    def _answer(self, line: bytes) -> None:
+        self.answers.write(line)
+
+    def _prune(self) -> dict[str, Any]:
+        skew = _read_skew(self.store.incoming / "clock_skew")
+        if abs(skew) > CLOCK_TOLERANCE_SECONDS:
+            self.log.warning("%s: nothing pruned, the clocks differ by %.0f s", self.client, skew)
+            return {"pruned": [], "not_pruned": f"the clocks of client and server differ by {skew:.0f} s"}
+        done = pruning.prune(self.store, self.config.retention_for(self.client))
+        for name in done.dropped:
+            self.log.info("%s: pruned %s", self.client, name)
+        return {"pruned": list(done.dropped), "not_pruned": ""}
+
+    def _list(self, request: dict[str, Any]) -> dict[str, Any]:
+        found = []
+        for generation in self.store.generations():
+            try:
+                found.append(asdict(self.store.record(generation)))
+            except IntegrityError as error:
+                found.append({"generation": str(generation), "error": error.message})
+        return {"generations": found}
+
+    def _manifest(self, request: dict[str, Any]) -> dict[str, Any]:
+        generation = self.store.find(str(request.get("generation", "latest")))
+        path = self.store.manifest(generation)
+        with lock.shared(self.store.record_path(generation)), path.open("rb") as stream:
+            wire.write_object(self.answers, {"bytes": path.stat().st_size, "generation": str(generation)})
+            while chunk := stream.read(30_000):
+                self.answers.write(b"+" + wire.pack(chunk).encode() + b"\n")
+        return {"generation": str(generation)}
+
+    def _verify(self, request: dict[str, Any]) -> dict[str, Any]:
+        level = str(request.get("level", "quick"))
+        if level not in verify.LEVELS:
+            raise UsageError(f"There is no level {level!r}.", f"Levels: {', '.join(verify.LEVELS)}.")
+        name = str(request.get("generation", "latest"))
+        everything = self.store.generations()
+        chosen = everything if name == "all" else [self.store.find(name)]
+        spoken = time.monotonic()
+
+        def progress(tally: verify.Tally) -> None:
+            nonlocal spoken
+            if time.monotonic() - spoken > 1.0:
+                spoken = time.monotonic()
+                wire.write_object(self.answers, {"progress": tally.entries, "bytes": tally.read_bytes})
+
+        verifier = verify.Verifier(self.store, level, progress)
+        problems = 0
+        for problem in itertools.chain(verify.rising(everything), verifier.generations(chosen)):
+            problems += self._tell(problem)
+        self.log.info("%s: %s check of %s: %d problems", self.client, level, name, problems)
+        return {"problems": problems, "checked": [str(generation) for generation in chosen],
+                "generations": [str(generation) for generation in everything], **asdict(verifier.tally)}  # fmt: skip
+
+    def _tell(self, problem: verify.Problem) -> int:
+        wire.write_object(self.answers, {"problem": problem._asdict() | {"path": wire.pack(problem.path)}})
+        self.log.warning("%s: %s %s in %s: expected %s, found %s", self.client, problem.code,
+                         wire.text(problem.path), problem.generation, problem.expected, problem.found)  # fmt: skip
+        return 1
+
+    def _alert(self, request: dict[str, Any]) -> dict[str, Any]:
+        subject, body = str(request.get("subject", "")), str(request.get("body", ""))
+        if not subject or len(subject) > _LONGEST_SUBJECT or len(body) > _LONGEST_BODY:
+            raise UsageError("An alert needs a subject of 1 to 400 characters and at most 1 MiB of text.")
+        if not self.config.alert_command:
+            raise UsageError("This server has no alert_command.", "Set backup_server_alert_command and run site.yml.")
+        try:
+            done = run([*self.config.alert_command, subject], stdin=body.encode(), success=(0, 75), timeout=180)
+        except ProcessError as error:
+            self.log.error("%s: the alert %r was not taken: %s", self.client, subject, error)
+            raise
+        state = "delivered" if done.status == 0 else "spooled"
+        self.log.info("%s: alert %r %s", self.client, subject, state)
+        return {"alert": state}
+
+    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+        newest = self.store.newest()
+        usage = shutil.disk_usage(self.config.store)
+        return {
+            "client": self.client,
+            "generations": len(self.store.generations()),
+            "newest": str(newest) if newest else "",
+            "free_bytes": usage.free,
+            "total_bytes": usage.total,
+            "time": time.time(),
+            "sedai_version": __version__,
+        }
+
+
+def _read_skew(path: Path) -> float:
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0.0
+
+
+def original_command() -> str:
+    """What the client asked for, as sshd hands it to a forced command."""
+    return os.environ.get("SSH_ORIGINAL_COMMAND", "")

@@ -1,0 +1,115 @@
+"""Where a client's generations lie, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sedai.core import manifest
+from sedai.core.errors import UsageError
+from sedai.core.generation import Generation, Record
+
+
+@dataclass(frozen=True)
+class ClientStore:
+    """The directory of one client below the store."""
+
+    root: Path
+
+    @property
+    def generations_directory(self) -> Path:
+        """Sealed generations, one directory each."""
+        return self.root / "generations"
+
+    @property
+    def incoming(self) -> Path:
+        """The run in flight; nothing in it is ever listed."""
+        return self.root / "incoming"
+
+    @property
+    def delta(self) -> Path:
+        """What the client sends: fresh inodes only."""
+        return self.incoming / "delta"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whatever changes anything of this client."""
+        return self.root / "lock"
+
+    def prepare(self) -> None:
+        """Make the directories that a client's first contact needs."""
+        for directory in (self.generations_directory, self.delta):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def generations(self) -> list[Generation]:
+        """The sealed generations, oldest first."""
+        if not self.generations_directory.is_dir():
+            return []
+        found = (Generation.parse(entry.name) for entry in self.generations_directory.iterdir())
+        return sorted(generation for generation in found if generation is not None)
+
+    def newest(self) -> Generation | None:
+        """The newest sealed generation: the base of the next one."""
+        found = self.generations()
+        return found[-1] if found else None
+
+    def find(self, name: str) -> Generation:
+        """The sealed generation ``name``, or the newest for ``latest``.
+
+        Raises:
+            UsageError: there is none of this name; the text names those there are.
+        """
+        found = self.generations()
+        if name == "latest" and found:
+            return found[-1]
+        generation = Generation.parse(name)
+        if generation is not None and str(generation) in map(str, found):
+            return generation
+        known = f"There are: {', '.join(map(str, found))}." if found else "There is none yet."
+        raise UsageError(f"There is no generation {name!r}.", known)
+
+    def directory(self, generation: Generation) -> Path:
+        """The directory of a sealed generation."""
+        return self.generations_directory / str(generation)
+
+    def tree(self, generation: Generation) -> Path:
+        """Its files."""
+        return self.directory(generation) / "tree"
+
+    def manifest(self, generation: Generation) -> Path:
+        """Its manifest."""
+        return self.directory(generation) / "manifest"
+
+    def record_path(self, generation: Generation) -> Path:
+        """Its record; also the file whose flock keeps it from being pruned."""
+        return self.directory(generation) / "generation.json"
+
+    def record(self, generation: Generation) -> Record:
+        """Its record, read.
+
+        Raises:
+            IntegrityError: it is missing or damaged.
+        """
+        return Record.read(self.record_path(generation))
+
+    @property
+    def _wanted(self) -> Path:
+        return self.root / "wanted"
+
+    def want_again(self, paths: Iterable[bytes]) -> None:
+        """Remember ``paths`` of the newest generation that are missing or rotten: the next run sends them again."""
+        wanted = self.wanted() | set(paths)
+        if wanted:
+            self._wanted.write_bytes(b"".join(manifest.escape(path) + b"\n" for path in sorted(wanted)))
+
+    def wanted(self) -> set[bytes]:
+        """The paths that the next run is to send again."""
+        try:
+            return {manifest.unescape(line) for line in self._wanted.read_bytes().splitlines()}
+        except FileNotFoundError:
+            return set()
+
+    def wanted_no_more(self) -> None:
+        """A seal brought everything that was wanted, or it is gone from the source."""
+        self._wanted.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""Verify: the manifest against what is stored. Each inode is read once, however many generations share it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat as st
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sedai.core import lock, manifest, wire
+from sedai.core.errors import IntegrityError
+from sedai.core.generation import Generation
+from sedai.core.walk import everything, walk
+from sedai.server.store import ClientStore
+from sedai.server.stored import Digests, digest, read_stored
+
+LEVELS = ("quick", "full")
+
+
+class Problem(NamedTuple):
+    """One difference: ``code`` for programs; ``expected`` and ``found`` as text for people."""
+
+    generation: str
+    code: str
+    path: bytes
+    expected: str
+    found: str
+
+
+@dataclass
+class Tally:
+    """What was looked at. ``manifests``: SHA-256 of each generation's manifest, for comparison with the client's."""
+
+    entries: int = 0
+    files: int = 0
+    read_files: int = 0
+    read_bytes: int = 0
+    manifests: dict[str, str] = field(default_factory=dict)
+
+
+class Verifier:
+    """Checks generations one after the other, remembering the inodes it has read."""
+
+    def __init__(self, store: ClientStore, level: str, progress: Callable[[Tally], None]) -> None:
+        self._store = store
+        self._full = level == "full"
+        self._progress = progress
+        self._read: dict[int, Digests] = {}
+        self.tally = Tally()
+
+    def generations(self, chosen: Iterable[Generation]) -> Iterator[Problem]:
+        """All problems of ``chosen``; paths of the newest generation that lack bytes are noted to be sent again."""
+        newest = self._store.newest()
+        for generation in chosen:
+            wanted: list[bytes] = []
+            with lock.shared(self._store.record_path(generation)):
+                for problem in self._generation(generation):
+                    if problem.code in {"missing", "content", "size", "mtime", "kind"}:
+                        wanted.append(problem.path)
+                    yield problem
+            if generation == newest and wanted:
+                self._store.want_again(wanted)
+
+    def _generation(self, generation: Generation) -> Iterator[Problem]:
+        name = str(generation)
+        try:
+            record = self._store.record(generation)
+            totals = manifest.totals(self._store.manifest(generation))
+        except IntegrityError as error:
+            yield Problem(name, "manifest", b"", "a readable manifest and record", str(error))
+            return
+        self.tally.manifests[name] = totals.sha256
+        if totals.sha256 != record.manifest_sha256 or record.generation != name:
+            yield Problem(name, "manifest", b"", f"SHA-256 {record.manifest_sha256}", f"SHA-256 {totals.sha256}")
+        found = 0
+        for problem in self._entries(name, generation):
+            if isinstance(problem, int):
+                found = problem
+            else:
+                yield problem
+        if found != record.entries:
+            yield Problem(name, "count", b"", f"{record.entries} entries", f"{found} entries")
+
+    def _entries(self, name: str, generation: Generation) -> Iterator[Problem | int]:
+        root = os.fsencode(self._store.tree(generation))
+        unreadable: list[Problem] = []
+
+        def failed(path: bytes, error: OSError) -> None:
+            unreadable.append(Problem(name, "unreadable", path, "readable", error.strerror or str(error)))
+
+        stored = walk(root, b"", everything, failed)
+        current = next(stored, None)
+        count = 0
+        for line in manifest.read(self._store.manifest(generation)):
+            entry = manifest.decode(line)
+            key = manifest.order(entry.path)
+            while current is not None and manifest.order(current[0]) < key:
+                yield Problem(name, "added", current[0], "nothing", _describe(current[1]))
+                current = next(stored, None)
+                count += 1
+            if current is None or current[0] != entry.path:
+                yield Problem(name, "missing", entry.path, f"{entry.kind}, {entry.size} bytes", "nothing")
+                continue
+            yield from self._entry(name, root + b"/" + entry.path, entry, current[1])
+            current = next(stored, None)
+            count += 1
+            self.tally.entries += 1
+            if not self.tally.entries & 0x3FF:
+                self._progress(self.tally)
+        while current is not None:
+            yield Problem(name, "added", current[0], "nothing", _describe(current[1]))
+            current = next(stored, None)
+            count += 1
+        yield from unreadable
+        yield count
+
+    def _entry(self, name: str, path: bytes, entry: manifest.Entry, stat: os.stat_result) -> Iterator[Problem]:
+        def problem(code: str, expected: object, found: object) -> Problem:
+            return Problem(name, code, entry.path, str(expected), str(found))
+
+        try:
+            stored = read_stored(path, stat)
+        except (IntegrityError, OSError) as error:
+            yield problem("attributes", "readable attributes", error)
+            return
+        if stored.kind != entry.kind:
+            yield problem("kind", entry.kind, stored.kind)
+            return
+        if stat.st_mtime_ns != entry.mtime_ns:
+            yield problem("mtime", f"{entry.mtime_ns} ns", f"{stat.st_mtime_ns} ns")
+        if entry.kind != "l" and (stored.mode, stored.uid, stored.gid) != (entry.mode, entry.uid, entry.gid):
+            yield problem("attributes", f"{entry.mode:o} {entry.uid}:{entry.gid}",
+                          f"{stored.mode:o} {stored.uid}:{stored.gid}")  # fmt: skip
+        if entry.kind == "l" and (found := os.readlink(path)) != entry.target:
+            yield problem("content", f"-> {wire.text(entry.target)}", f"-> {wire.text(found)}")
+        if entry.kind != "f":
+            return
+        self.tally.files += 1
+        if stat.st_size != entry.size:
+            yield problem("size", f"{entry.size} bytes", f"{stat.st_size} bytes")
+        elif self._full:
+            yield from self._content(path, entry, stat, problem)
+
+    def _content(
+        self,
+        path: bytes,
+        entry: manifest.Entry,
+        stat: os.stat_result,
+        problem: Callable[[str, object, object], Problem],
+    ) -> Iterator[Problem]:
+        digests = self._read.get(stat.st_ino)
+        if digests is None:
+            try:
+                digests = digest(path)
+            except OSError as error:
+                yield problem("unreadable", "readable", error.strerror)
+                return
+            self.tally.read_files += 1
+            self.tally.read_bytes += digests.size
+            if stat.st_nlink > 1:
+                self._read[stat.st_ino] = digests
+        if digests.crc32 != entry.crc32:
+            yield problem("content", f"CRC32 {entry.crc32.decode()}", f"CRC32 {digests.crc32.decode()}")
+        elif digests.xxh128 != entry.xxh128:
+            yield problem("content", f"XXH128 {entry.xxh128.decode()}", f"XXH128 {digests.xxh128.decode()}")
+
+
+def rising(generations: list[Generation]) -> Iterator[Problem]:
+    """Generations whose times do not rise with their sequence numbers."""
+    for earlier, later in itertools.pairwise(generations):
+        if later.time < earlier.time:
+            yield Problem(str(later), "time", b"", f"later than {earlier}", str(later))
+
+
+def _describe(stat: os.stat_result) -> str:
+    kind = "a directory" if st.S_ISDIR(stat.st_mode) else "a file"
+    return f"{kind}, {stat.st_size} bytes"

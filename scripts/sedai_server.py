@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Look after the store on the server: what is kept and why, and pruning by hand."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from sedai import __version__
+from sedai.core import lock
+from sedai.core.errors import ExitCode, SedaiError
+from sedai.server import config, prune
+from sedai.server.store import ClientStore
+
+EXAMPLES = """\
+examples (as root or as the store's account):
+  sedai_server.py prune --explain                 why each generation of each client is kept or goes
+  sedai_server.py prune --client laptop           prune now, by the configured rule
+
+exit codes: 0 done, 2 usage or configuration, 3 not done
+"""
+
+
+def main() -> ExitCode:
+    """Parse the command line and carry out one verb."""
+    options = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--config", type=Path, help=f"default: {config.DEFAULT_PATH}")
+    options.add_argument("--version", action="version", version=f"sedai {__version__}")
+    verbs = options.add_subparsers(dest="verb", required=True)
+    pruning = verbs.add_parser("prune", help="drop the generations that the retention rule does not keep")
+    pruning.add_argument("--client", help="only this client (default: all)")
+    pruning.add_argument("--explain", action="store_true", help="change nothing; say why each is kept or goes")
+    arguments = options.parse_args()
+    settings = config.load(arguments.config)
+    for client in [arguments.client] if arguments.client else sorted(settings.clients):
+        rule = settings.retention_for(client)
+        store = ClientStore(settings.store / client)
+        if arguments.explain:
+            for verdict in prune.explain(store, rule):
+                print(f"{client}  {verdict.generation}  {', '.join(verdict.reasons) or 'goes'}")
+            continue
+        with lock.exclusive(store.lock, f"A backup of {client}"):
+            done = prune.prune(store, rule)
+        print(f"{client}: dropped {len(done.dropped)}, kept {len(store.generations())}")
+    return ExitCode.CLEAN
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except SedaiError as failure:
+        print(failure, file=sys.stderr)
+        sys.exit(failure.exit_code)

@@ -1,0 +1,105 @@
+#!/usr/bin/python3
+"""Send an alert mail; called by ``send_alert_email.sh``, which names the configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from sedai.core import toml
+from sedai.core.errors import ConfigError, SedaiError, UsageError
+from sedai.core.log import open_log
+from sedai.mail.compose import one_line, text
+from sedai.mail.deliver import Outcome, PostOffice
+from sedai.mail.listing import listing
+from sedai.mail.settings import MailSettings
+from sedai.mail.spool import Spool
+
+# sysexits.h: other programs know these from sendmail and msmtp.
+DELIVERED = 0
+USAGE = 64
+NEITHER_SENT_NOR_STORED = 73
+WAITS_IN_THE_SPOOL = 75
+CONFIGURATION = 78
+
+_LONGEST_BODY_BYTES = 1_000_000
+
+HELP = """\
+usage: send_alert_email.sh SUBJECT [BODY]     send a mail; without BODY it is read from stdin
+       send_alert_email.sh --flush            try the waiting mails whose time has come (cron does it)
+       send_alert_email.sh --list             show the waiting mails and why they wait
+
+exit:  0 the provider took it   75 it waits in the spool and is tried again   64 wrong usage   78 wrong configuration
+       73 neither sent nor stored (the disk is full and the provider out of reach)"""
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code; ``arguments`` are the configuration's path, then what the caller gave."""
+    os.umask(0o077)
+    logging.raiseExceptions = False  # a full disk under the log must not stop the mail
+    # The configuration is no option: a caller under sudo must not be able to bring its own.
+    config, *words = arguments
+    if words in (["--help"], ["-h"]):
+        print(HELP)
+        return DELIVERED
+    try:
+        settings = toml.load(MailSettings, Path(config))
+        if words == ["--list"]:
+            print(listing(Spool(settings.spool_directory)))
+            return DELIVERED
+        if words == ["--flush"]:
+            outcome = PostOffice(settings, _open_log(settings)).flush()
+            return WAITS_IN_THE_SPOOL if outcome.waiting else DELIVERED
+        subject, body = _alert(words)
+        return _report(PostOffice(settings, _open_log(settings)).submit(subject, body))
+    except ConfigError as error:
+        return _die(error, CONFIGURATION)
+    except UsageError as error:
+        return _die(error, USAGE)
+    except SedaiError as error:
+        return _die(error, NEITHER_SENT_NOR_STORED)
+
+
+def _alert(words: list[str]) -> tuple[str, str]:
+    """Subject and body from the command line, the body from stdin where it isn't given."""
+    if len(words) not in (1, 2):
+        raise UsageError(f"One or two arguments are needed, not {len(words)}.", HELP)
+    subject = one_line(text(os.fsencode(words[0])))
+    if not subject:
+        raise UsageError("The subject is empty.", HELP)
+    if len(words) == 1 and subject.startswith("--"):
+        raise UsageError(f"{subject} is not an option.", HELP)
+    data = os.fsencode(words[1]) if len(words) == 2 else sys.stdin.buffer.read(_LONGEST_BODY_BYTES + 1)
+    if len(data) > _LONGEST_BODY_BYTES:
+        data = data[:_LONGEST_BODY_BYTES] + b"\n[cut here: the text was longer than 1 MB]\n"
+    return subject, text(data)
+
+
+def _report(outcome: Outcome) -> int:
+    for recipient in outcome.delivered:
+        print(f"The provider took the mail for {recipient}.")
+    for recipient in outcome.waiting + outcome.parked:
+        print(f"The mail for {recipient} waits in the spool and is tried again by cron.", file=sys.stderr)
+    if outcome.refusal:
+        print(f"Why: {outcome.refusal}", file=sys.stderr)
+    return WAITS_IN_THE_SPOOL if outcome.waiting or outcome.parked else DELIVERED
+
+
+def _open_log(settings: MailSettings) -> logging.Logger:
+    try:
+        return open_log("alert-mail", settings.log_file)
+    except ConfigError as error:
+        # An alert is worth more than its log line.
+        print(error, file=sys.stderr)
+        return logging.getLogger("alert-mail")
+
+
+def _die(error: SedaiError, status: int) -> int:
+    print(f"send_alert_email: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
