@@ -38,7 +38,7 @@ def main() -> ExitCode:
         "check",
         context,
         lambda: check(context, arguments.level, generation, quiet=quiet),
-        f"{sys.argv[0]} --level full",
+        f"{Path(sys.argv[0]).with_name('backup_data.py')}\n{sys.argv[0]} --level full --all",
     )
     if arguments.json:
         print(json.dumps({"exit": int(code), **result.record}, ensure_ascii=False))

@@ -81,7 +81,9 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         "read_bytes": verified["read_bytes"],
         "findings": [finding.__dict__ for finding in findings],
     }
-    return Result([str(finding) for finding in findings], record)
+    damaged = {finding.generation for finding in answers.findings}
+    whole = [name for name in verified["checked"] if name not in damaged]
+    return Result([str(finding) for finding in findings], record, whole[-1] if whole else "")
 
 
 def _tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:

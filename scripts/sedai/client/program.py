@@ -32,10 +32,14 @@ exit codes:
 
 @dataclass
 class Result:
-    """How a program ended: ``findings`` are lines for people, ``record`` goes into the run record."""
+    """How a program ended: ``findings`` are lines for people, ``record`` goes into the run record.
+
+    ``last_good``: the newest generation known to be whole, where the program knows better than the run records.
+    """
 
     findings: Sequence[str] = ()
     record: dict[str, Any] = field(default_factory=dict)
+    last_good: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
     )
     if code is not ExitCode.CLEAN:
         kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
-        incident = Incident(kind, lines, _last_good(context.state), command)
+        last_good = _last_good(context.state) if result.last_good is None else result.last_good
+        incident = Incident(kind, lines, last_good, command)
         context.outbox.add(
             compose(incident, context.config.client, str(context.config.log_file), context.config.language)
         )
