@@ -1,0 +1,63 @@
+# The entry points, for people and for CI alike. `make` lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The lab's podman and the project's own tools before whatever else the machine has.
+export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
+LAB := molecule/shared/lab.py
+PYTHON ?= python3
+
+.PHONY: help setup lint unit test demo demo-down images format lock clean
+
+help: ## List the entry points
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+setup: ## Install what is missing: Debian packages, .venv, images of the lab
+	@molecule/shared/system_packages.sh
+	@$(MAKE) -s -j2 .venv/.installed images
+
+lint: .venv/.installed ## All linters
+	pytest tests/project/test_lint.py
+
+unit: .venv/.installed ## The tests that need no containers
+	pytest tests/unit tests/templates
+
+test: setup ## Everything: linters, unit tests, the lab, every molecule scenario
+	pytest tests
+
+demo: setup ## Provision, back up, break, alert, restore; leaves the lab running
+	python demo/run.py
+
+demo-down: ## Remove what the demo left
+	@$(LAB) down demo
+
+images: ## Build the images that are missing
+	@$(LAB) images
+
+format: .venv/.installed ## Format the Python files
+	ruff format .
+	ruff check --fix .
+
+lock: ## Bring requirements.lock up to date with requirements.in
+	$(PYTHON) -m venv .cache/lock
+	.cache/lock/bin/pip install --quiet --upgrade uv
+	.cache/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+		--output-file requirements.lock requirements.in
+
+clean: ## Remove this checkout's labs, its .venv and the caches (images stay, for other checkouts)
+	@$(LAB) down --all
+	rm -rf .venv .cache .lab .ansible .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip would compile the whole bundle, of which nine tenths is never used; so only what every
+# run imports is compiled beforehand.
+.venv/.installed: requirements.lock
+	@molecule/shared/system_packages.sh
+	@echo "setup: installing the Python packages into .venv"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
+	@.venv/bin/python -m compileall -q -j0 -x '/ansible_collections/(?!ansible|containers|community/general)' .venv/lib
+	@touch $@

@@ -1,0 +1,52 @@
+"""The client of this scenario, and the role run anew with other settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+SCENARIO = Path(__file__).parents[1]
+PROJECT = SCENARIO.parents[1]
+# Another lab with the same host, for work on the tests.
+LAB = os.environ.get("SEDAI_TEST_LAB") or subprocess.run(
+    [sys.executable, PROJECT / "molecule/shared/lab.py", "name", SCENARIO.name], capture_output=True, text=True, check=True
+).stdout.strip()
+
+Play = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def client() -> Host:
+    return testinfra.get_host(f"podman://sedai-{LAB}-client")
+
+
+@pytest.fixture(scope="session")
+def play() -> Play:
+    """Runs the role with some variables changed; its exit code has to be the one expected. Returns the output."""
+
+    def run(variables: dict[str, Any], expect: int = 0, playbook: Path = SCENARIO / "converge.yml") -> str:
+        done = subprocess.run(
+            [
+                *(Path(sys.executable).parent / "ansible-playbook", "--inventory", SCENARIO / "inventory"),
+                *("--extra-vars", json.dumps(variables), playbook),
+            ],
+            cwd=PROJECT,
+            env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+

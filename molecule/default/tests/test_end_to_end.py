@@ -1,0 +1,300 @@
+"""The whole, as a person uses it: real SSH, real rsync, real cron, real mail. The tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CONFIGURATION, PROGRAMS, STORE, Client, wait_for
+from testinfra.host import Host
+
+NewMail = Callable[[str], str]
+SSH = "ssh -F none -i /root/.ssh/sedai_ed25519 -o UserKnownHostsFile=/root/.ssh/sedai_known_hosts -o BatchMode=yes"
+
+
+def describe(client: Client, directory: str) -> dict[str, dict[str, Any]]:
+    """Everything about a tree that a restore has to bring back."""
+    done = client.host.run(f"python3 /root/hard_tree.py describe {shlex.quote(directory)}")
+    assert done.rc == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def inode(host: Host, path: str) -> tuple[int, int]:
+    """Inode number and link count."""
+    number, links = host.check_output(f"stat -c '%i %h' {shlex.quote(path)}").split()
+    return int(number), int(links)
+
+
+class TestBackup:
+    """Full and incremental runs."""
+
+    def test_first_run_stores_everything_as_plain_files(self, client: Client, server: Host, first: dict[str, Any]) -> None:
+        assert client.generations() == [first["generation"]]
+        tree = f"{STORE}/{first['generation']}/tree"
+        here = client.host.check_output("md5sum < /etc/passwd")
+        assert server.check_output(f"md5sum < {tree}/etc/passwd") == here
+        assert server.file(f"{tree}/etc/shadow").user == "sedai"
+
+    def test_second_run_sends_what_changed_and_links_the_rest(
+        self, client: Client, server: Host, first: dict[str, Any], data: str
+    ) -> None:
+        client.host.run_expect([0], f"echo changed > {data}/1; echo new > {data}/new; rm {data}/2")
+        second = client.backup()
+        assert second["sent_files"] == 2
+        assert (second["plan"]["new"], second["plan"]["removed"]) == (1, 1)
+        old, new = (f"{STORE}/{run['generation']}/tree{data}" for run in (first, second))
+        assert inode(server, f"{old}/3") == inode(server, f"{new}/3")
+        assert inode(server, f"{old}/1")[0] != inode(server, f"{new}/1")[0]
+        assert server.file(f"{new}/1").content_string == "changed\n"
+        assert server.file(f"{old}/1").content_string.startswith("1\n2\n")
+        assert server.file(f"{old}/2").exists and not server.file(f"{new}/2").exists
+
+    def test_dry_run_changes_nothing(self, client: Client, data: str) -> None:
+        client.host.run_expect([0], f"echo dry > {data}/dry")
+        before = client.generations()
+        assert client.backup("--dry-run")["plan"]["new"] == 1
+        assert client.generations() == before
+
+    def test_excludes_and_cachedir_tag(self, client: Client, server: Host, data: str) -> None:
+        cache = f"{data}/cache"
+        tag = "Signature: 8a477f597d28d172789f06886806bc55"
+        script = f"mkdir {cache} && echo {tag} > {cache}/CACHEDIR.TAG && touch {cache}/thing {data}/left.out"
+        client.host.run_expect([0], script)
+        tree = f"{STORE}/{client.backup()['generation']}/tree{data}"
+        assert server.file(f"{tree}/dry").exists
+        assert not server.file(f"{tree}/cache/thing").exists
+        assert not server.file(f"{tree}/left.out").exists
+
+
+class TestRestore:
+    """What comes back is what was there."""
+
+    def test_everything_hard_comes_back(self, client: Client, first: dict[str, Any], hard_tree: str) -> None:
+        client.host.run_expect([0], "rm -rf /root/restored")
+        client.program("restore_data.py", "restore", "--to", "/root/restored", hard_tree)
+        before, after = describe(client, hard_tree), describe(client, f"/root/restored{hard_tree}")
+        assert before.pop("socket")["mode"].startswith("0o14")
+        assert len(before) > 70
+        assert set(after) == set(before)
+        for path, entry in before.items():
+            # Zeros may come back as a hole; a hole may not come back as zeros.
+            had, has = entry.pop("sparse", False), after[path].pop("sparse", False)
+            assert has or not had, path
+            assert after[path] == entry, path
+
+    def test_an_older_generation_comes_back(self, client: Client, first: dict[str, Any], data: str) -> None:
+        client.host.run_expect([0], "rm -rf /root/older")
+        client.program(
+            "restore_data.py", "restore", "--generation", first["generation"], "--to", "/root/older", f"{data}/1", f"{data}/2"
+        )
+        assert client.host.file(f"/root/older{data}/2").content_string.startswith("2\n3\n")
+
+    def test_what_is_there_is_not_overwritten_unasked(self, client: Client, data: str) -> None:
+        assert "--overwrite" in client.program("restore_data.py", "restore", f"{data}/3", expect=2)
+
+
+class TestRetention:
+    """Ten generations are kept."""
+
+    def test_twelve_more_runs_leave_the_newest_ten(self, client: Client, server: Host, data: str) -> None:
+        made = []
+        for number in range(12):
+            client.host.run_expect([0], f"echo {number} > {data}/counter")
+            made.append(client.backup("--quiet")["generation"])
+        assert client.generations() == made[-10:]
+        assert server.check_output(f"ls {STORE}").split() == made[-10:]
+        assert [server.file(f"{STORE}/{name}/tree{data}/counter").content_string for name in made[-10:]] == [
+            f"{number}\n" for number in range(2, 12)
+        ]
+
+
+class TestIntegrity:
+    """Damage is found, named and mailed."""
+
+    def test_all_generations_are_clean(self, client: Client) -> None:
+        assert client.check("--level", "full", "--all")["findings"] == []
+
+    def test_a_flipped_byte_is_found_in_each_generation_that_holds_it(
+        self, client: Client, server: Host, data: str, new_mail: NewMail
+    ) -> None:
+        generations = client.generations()
+        # Made here, so that only the last three hold it.
+        client.host.run_expect([0], f"seq 1000 > {data}/rotten")
+        holding = [client.backup()["generation"]]
+        for _ in range(2):
+            client.host.run_expect([0], f"date +%N > {data}/counter")
+            holding.append(client.backup()["generation"])
+        path = f"{STORE}/{holding[0]}/tree{data}/rotten"
+        assert inode(server, path)[1] >= 3
+        flip = (
+            "import os, sys; path = sys.argv[1]; times = os.stat(path); file = open(path, 'r+b'); file.seek(7); "
+            "byte = file.read(1)[0]; file.seek(7); file.write(bytes([byte ^ 1])); file.close(); "
+            "os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))"
+        )
+        server.run_expect([0], f"python3 -c {shlex.quote(flip)} {path}")
+
+        assert client.check("--all")["findings"] == []  # a quick check reads no bytes
+        findings = client.check("--level", "full", "--all", expect=1)["findings"]
+        assert sorted((finding["generation"], "/" + finding["path"]) for finding in findings) == [
+            (generation, f"{data}/rotten") for generation in holding
+        ]
+        text = new_mail("client")
+        assert f"{data}/rotten" in text
+        assert all(generation in text for generation in holding)
+        assert not set(generations[:-3]) & set(text.split())
+
+    def test_the_next_run_heals_it(self, client: Client, data: str) -> None:
+        healed = client.backup()["generation"]
+        assert client.check("--level", "full", "--generation", healed)["findings"] == []
+
+    def test_a_missing_file_is_found_by_the_quick_check(self, client: Client, server: Host, data: str, new_mail: NewMail) -> None:
+        newest = client.backup()["generation"]
+        directory = f"{STORE}/{newest}/tree{data}"
+        server.run_expect([0], f"touch -r {directory} /root/times && mv {directory}/5 /srv/sedai/client/5")
+        try:
+            findings = client.check(expect=1)["findings"]
+        finally:
+            server.run_expect([0], f"mv /srv/sedai/client/5 {directory}/5 && touch -r /root/times {directory}")
+        assert f"{data}/5"[1:] in [finding["path"] for finding in findings]
+        assert f"{data}/5" in new_mail("client")
+        assert client.check()["findings"] == []
+
+
+class TestFailure:
+    """Nothing fails silently."""
+
+    def test_a_failed_command_fails_the_backup_and_is_mailed(self, client: Client, new_mail: NewMail) -> None:
+        failing = client.configuration("/root/failing.toml", {"before": '["echo the dump broke >&2; exit 7"]'})
+        before = client.generations()
+        assert "the dump broke" in client.program("backup_data.py", "--config", failing, expect=3)
+        assert "the dump broke" in new_mail("client")
+        assert client.generations() == before
+        assert "the dump broke" in client.host.file("/root/project/logs/sedai.log").content_string
+
+    def test_an_unreadable_source_is_a_finding_and_the_rest_is_stored(self, client: Client, new_mail: NewMail, data: str) -> None:
+        text = client.host.file(CONFIGURATION).content_string + '\n[[sources]]\npath = "/srv/not there"\n'
+        client.write("/root/missing.toml", text)
+        record = client.backup("--config", "/root/missing.toml", expect=1)
+        assert record["generation"] == client.generations()[-1]
+        assert "/srv/not there" in new_mail("client")
+
+    def test_a_second_run_at_the_same_time_says_who_runs(self, client: Client) -> None:
+        slow = client.configuration("/root/slow.toml", {"before": '["touch /root/started; sleep 4"]'})
+        client.host.run_expect([0], f"rm -f /root/started; nohup {PROGRAMS}/backup_data.py --config {slow} >/root/slow.out 2>&1 &")
+        wait_for("the first run", lambda: client.host.file("/root/started").exists)
+        holder = client.host.check_output("pgrep -of '[b]ackup_data.py --config /root/slow.toml'")
+        words = client.program("backup_data.py", expect=3)
+        assert f"pid {holder}" in words
+        wait_for("its end", lambda: client.host.run("pgrep -f '[b]ackup_data.py --config /root/slow.toml'").rc == 1)
+        assert "Generation" in client.host.file("/root/slow.out").content_string
+
+    def test_an_alert_waits_while_the_server_is_away(self, client: Client, server: Host, new_mail: NewMail) -> None:
+        server.run_expect([0], "systemctl stop ssh")
+        try:
+            assert "can't be reached" in client.program("backup_data.py", expect=3)
+        finally:
+            server.run_expect([0], "systemctl start ssh")
+        client.backup()
+        assert "can't be reached" in new_mail("client")
+
+    def test_an_interrupted_run_is_never_listed_and_goes_on_where_it_was(self, client: Client, server: Host, data: str) -> None:
+        size = 48 << 20
+        client.host.run_expect([0], f"head -c {size} /dev/urandom > {data}/big")
+        slow = client.configuration("/root/limited.toml", {"bandwidth_limit_kib": "12000"})
+        before = client.generations()
+        command = f"setsid {PROGRAMS}/backup_data.py --config {slow} >/root/limited.out 2>&1 & echo $!"
+        client.host.check_output(command)
+
+        def arrived() -> int:
+            return int(server.check_output("du -s --block-size=1 /srv/sedai/client/incoming/delta").split()[0])
+
+        wait_for("half of it", lambda: arrived() > size // 2)
+        client.host.run_expect([0], "pkill -9 -f '[b]ackup_data.py --config /root/limited.toml'; pkill -9 -x rsync; true")
+        wait_for("the end of the receiver", lambda: server.run("pgrep -x rsync").rc == 1)
+        kept = arrived()
+        assert kept > size // 3
+        assert client.generations() == before
+
+        received = "cat /sys/class/net/eth0/statistics/rx_bytes"
+        start = int(server.check_output(received))
+        record = client.backup()
+        assert int(server.check_output(received)) - start < size - kept // 2
+        assert client.generations()[-1] == record["generation"]
+        stored = f"{STORE}/{record['generation']}/tree{data}/big"
+        assert server.check_output(f"md5sum < {stored}") == client.host.check_output(f"md5sum < {data}/big")
+        client.host.run_expect([0], f"rm {data}/big")
+
+
+class TestGate:
+    """A stolen key reaches nothing but the gate."""
+
+    @pytest.mark.parametrize("command", ["", "sh", "cat /etc/passwd", "rsync --server --daemon .", "rsync --server -vlogDtpr . /"])
+    def test_other_commands_are_refused(self, client: Client, command: str) -> None:
+        assert client.host.run(f"{SSH} sedai@server status </dev/null").rc == 0
+        done = client.host.run(f"{SSH} sedai@server {shlex.quote(command)} </dev/null")
+        assert done.rc != 0
+        assert "root:" not in done.stdout
+
+    def test_no_forwarding(self, client: Client) -> None:
+        tunnel = f"timeout 5 {SSH} -N -L 9999:localhost:22 sedai@server & sleep 2"
+        done = client.host.run(f"{tunnel}; bash -c 'timeout 2 head -c 3 </dev/tcp/localhost/9999'")
+        assert "SSH" not in done.stdout
+
+
+class TestCron:
+    """cron really runs the lines that the role wrote."""
+
+    def test_cron_backs_up_and_checks(self, client: Client) -> None:
+        crontab = client.host.check_output("crontab -l")
+        lines = [line for line in crontab.splitlines() if line[:1].isdigit()]
+        assert [line.split(" ", 5)[5] for line in lines] == [
+            f"{PROGRAMS}/backup_data.py --quiet",
+            f"{PROGRAMS}/check_backup_integrity.py --quiet",
+        ]
+        log = client.host.file("/root/project/logs/sedai.log")
+        generations, logged = client.generations(), len(log.content_string)
+        client.write("/root/crontab", "".join(f"* * * * * {line.split(' ', 5)[5]}\n" for line in lines))
+        client.host.run_expect([0], "crontab /root/crontab")
+        try:
+            wait_for("a backup by cron", lambda: client.generations()[-1] != generations[-1], 75)
+            wait_for("a check by cron", lambda: "check: exit 0" in log.content_string[logged:], 75)
+        finally:
+            client.write("/root/crontab", crontab + "\n")
+            client.host.run_expect([0], "crontab /root/crontab")
+        assert client.host.check_output("crontab -l") == crontab
+
+    def test_a_missed_run_is_caught_up_after_boot(self, client: Client) -> None:
+        client.host.run_expect([0], "mv /root/.local/state/sedai/runs.jsonl /root/runs.jsonl")  # nothing was ever done
+        before = client.generations()
+        client.host.run_expect([0], "systemctl stop cron; rm -f /run/crond.reboot; systemctl start cron")
+        wait_for("the catching up", lambda: client.generations()[-1] != before[-1])
+        # Not due any more: the next boot does nothing.
+        after = client.generations()
+        wait_for("the check", lambda: '"check"' in client.host.file("/root/.local/state/sedai/runs.jsonl").content_string)
+        client.host.run_expect([0], "systemctl stop cron; rm -f /run/crond.reboot; systemctl start cron; sleep 4")
+        assert client.generations() == after
+
+
+class TestProvisioning:
+    """A part of the fleet that a run does not see stays as it is."""
+
+    @pytest.mark.parametrize("limit", ["client", "server"])
+    def test_limit_changes_nothing(self, client: Client, server: Host, limit: str) -> None:
+        project = Path(__file__).parents[3]
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", project / "molecule/default/inventory", "site.yml", "-l", limit],
+            cwd=project, capture_output=True, text=True, check=False,
+            env=os.environ | {"ANSIBLE_CONFIG": str(project / "ansible.cfg")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"\n{limit} " in done.stdout.replace("\n" + limit, f"\n{limit} ")
+        assert "changed=0" in done.stdout and "changed=1" not in done.stdout
+        client.program("restore_data.py", "list")

@@ -1,0 +1,1 @@
+"""The lab's library: images, labs, and the mail provider in them."""

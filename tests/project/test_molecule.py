@@ -1,0 +1,47 @@
+"""Every scenario, from nothing to nothing. molecule alone exits 0 where it finds no playbook, host or test."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INTERNAL_ROLES = {"sedai_library"}
+SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+STEPS = ("syntax", "create", "check", "converge", "idempotence", "verify", "destroy")
+
+
+def test_each_role_has_a_scenario_and_the_whole_has_one() -> None:
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert roles > INTERNAL_ROLES
+    assert set(SCENARIOS) == (roles - INTERNAL_ROLES) | {"default"}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario(scenario: str) -> None:
+    path = f"{ROOT}/.venv/bin:{ROOT}/molecule/shared/bin:{os.environ['PATH']}"
+    done = subprocess.run(
+        [f"{ROOT}/.venv/bin/molecule", "test", "--scenario-name", scenario],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "COLUMNS": "160"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+    sys.stdout.write(output)  # pytest shows it where the scenario fails
+    assert done.returncode == 0, f"the scenario {scenario} failed"
+    for step in STEPS:
+        assert re.search(rf"{scenario} ➜ {step}: Executed: Successful", output), f"{step} did not run"
+    for empty in ("Missing playbook", "no hosts matched", "Could not match supplied host pattern", "no tests ran"):
+        assert empty not in output
+    counted = re.search(r"=+ (\d+) passed", output)
+    assert counted, "the scenario has no tests"
+    assert int(counted[1]) > 0

@@ -1,0 +1,81 @@
+"""The plan: applied to the base it gives exactly what the scan saw."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sedai.client import plan
+from sedai.client.plan import Planned, Step, Tally
+from sedai.client.scan import Scanned
+from sedai.core import manifest
+
+names = st.sampled_from([b"a", b"b", b"a.txt", b"a\nb", b"\xff", b"-", b"z"])
+paths = st.lists(names, min_size=1, max_size=3).map(b"/".join)
+trees = st.dictionaries(paths, st.integers(0, 3), max_size=12)
+
+
+def scanned(path: bytes, version: int) -> Scanned:
+    """A file whose signature is told by ``version``."""
+    return Scanned(path, b"%s\tf\t%d\t0\t644\t0\t0\t1\t1\t%d\t" % (manifest.escape(path), version, version), b"")
+
+
+def line(path: bytes, version: int) -> bytes:
+    """Its line in a manifest, digests known."""
+    return scanned(path, version).signature + b"deadbeef\t%032d\t\n" % version
+
+
+def compare(found: list[Scanned], base: list[bytes]) -> tuple[list[Planned], Tally]:
+    """The plan, and its counts."""
+    tally = Tally()
+    return list(plan.compare(found, iter(base), tally)), tally
+
+
+def ordered(tree: dict[bytes, int]) -> list[tuple[bytes, int]]:
+    """The tree in walk order."""
+    return sorted(tree.items(), key=lambda item: manifest.order(item[0]))
+
+
+@given(trees, trees)
+def test_the_plan_turns_the_base_into_what_was_scanned(base: dict[bytes, int], now: dict[bytes, int]) -> None:
+    base_lines = [line(*item) for item in ordered(base)]
+    planned, tally = compare([scanned(*item) for item in ordered(now)], base_lines)
+    changes = ((item.path, item.line or None) for item in planned)
+    merged = [manifest.decode(text) for text in manifest.merge(iter(base_lines), changes)]
+    assert [(entry.path, entry.size) for entry in merged] == ordered(now)
+    assert tally.entries == len(now)
+    assert tally.unchanged == sum(base.get(path) == version for path, version in now.items())
+    assert tally.removed == len(base.keys() - now.keys())
+    assert tally.new == len(now.keys() - base.keys())
+    assert tally.send_bytes == sum(version for path, version in now.items() if base.get(path) != version)
+
+
+@given(trees)
+def test_nothing_changed_plans_nothing(tree: dict[bytes, int]) -> None:
+    planned, tally = compare([scanned(*item) for item in ordered(tree)], [line(*item) for item in ordered(tree)])
+    assert planned == []
+    assert tally.unchanged == len(tree)
+
+
+@pytest.mark.parametrize(
+    ("found", "kept", "removed"),
+    [
+        # The whole source is missing: all of it stays.
+        ([Scanned(b"s", b"", b"")], [b"s", b"s/a", b"s/a/x", b"s/b"], [b"t"]),
+        # One directory can't be listed: it is seen, what is below it stays.
+        ([scanned(b"s", 1), scanned(b"s/a", 1), Scanned(b"s/a", b"", b""), scanned(b"s/b", 1)], [b"s/a/x"], [b"t"]),
+        # What was never there is no loss.
+        ([Scanned(b"r", b"", b""), scanned(b"t", 1)], [], [b"s", b"s/a", b"s/a/x", b"s/b"]),
+    ],
+)
+def test_what_could_not_be_read_stays_as_it_was(found: list[Scanned], kept: list[bytes], removed: list[bytes]) -> None:
+    base = [line(path, 1) for path in (b"s", b"s/a", b"s/a/x", b"s/b", b"t")]
+    planned, tally = compare(found, base)
+    assert [item.path for item in planned if item.step is Step.REMOVED] == removed
+    assert tally.kept == len(kept)
+
+
+@given(st.sampled_from(list(Step)), paths)
+def test_a_plan_line_reads_back(step: Step, path: bytes) -> None:
+    planned = Planned(step, path, b"" if step is Step.REMOVED else line(path, 1))
+    assert plan.decode(plan.encode(planned)) == planned

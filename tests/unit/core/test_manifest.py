@@ -1,0 +1,149 @@
+"""The manifest: every name survives it, and merging is exact."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sedai.core import manifest
+from sedai.core.errors import IntegrityError
+from sedai.core.manifest import Entry
+
+names = st.binary(min_size=1, max_size=255).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b".."))
+paths = st.lists(names, min_size=1, max_size=4).map(b"/".join)
+numbers = st.integers(min_value=-(2**63), max_value=2**63 - 1)
+counts = st.integers(min_value=0, max_value=2**63 - 1)
+digests = st.sampled_from([b"-", b"deadbeef", b"0" * 32])
+entries = st.builds(
+    Entry,
+    path=paths,
+    kind=st.sampled_from("fdlpcb"),
+    size=counts,
+    mtime_ns=numbers,
+    mode=st.integers(min_value=0, max_value=0o7777),
+    uid=counts,
+    gid=counts,
+    nlink=counts,
+    inode=counts,
+    ctime_ns=numbers,
+    crc32=digests,
+    xxh128=digests,
+    target=st.binary(max_size=40).filter(lambda target: 0 not in target),
+)
+
+
+def entry(path: bytes, **changes: object) -> Entry:
+    """A plain file's entry."""
+    plain = Entry(path, "f", 5, 1, 0o644, 0, 0, 1, 7, 2, b"01234567", b"0" * 32, b"")
+    return plain._replace(**changes)  # type: ignore[arg-type]
+
+
+@given(entries)
+def test_a_line_holds_every_entry(value: Entry) -> None:
+    line = manifest.encode(value)
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert manifest.decode(line) == value
+    assert manifest.line_path(line) == value.path
+
+
+@given(st.lists(paths, unique=True, max_size=30))
+def test_order_is_depth_first_with_names_as_bytes(given_paths: list[bytes]) -> None:
+    by_key = sorted(given_paths, key=manifest.order)
+    assert by_key == sorted(given_paths, key=lambda path: path.split(b"/"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"a\tf\n",
+        b"a\tx\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"a\tf\tfive\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"../a\tf\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"/a\tf\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"a//b\tf\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"a/./b\tf\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"a\tf\t5\t1\t999\t0\t0\t1\t7\t2\t-\t-\t\n",
+        b"a\tf\t5\t1\t644\t0\t0\t1\t7\t2\t-\t-\t\textra\n",
+    ],
+)
+def test_a_damaged_line_is_refused(line: bytes) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        manifest.decode(line)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_entry_or_refused(line: bytes) -> None:
+    try:
+        value = manifest.decode(line)
+    except IntegrityError:
+        return
+    assert manifest.is_safe(value.path)
+
+
+def write(path: Path, lines: list[bytes]) -> manifest.Totals:
+    """A stored manifest of ``lines``."""
+    with manifest.Writer(path) as writer:
+        for line in lines:
+            writer.add(line)
+        return writer.totals
+
+
+def test_a_stored_manifest_reads_back_with_its_totals(tmp_path: Path) -> None:
+    lines = [manifest.encode(entry(b"a")), manifest.encode(entry(b"d", kind="d", size=0))]
+    written = write(tmp_path / "m", lines)
+    assert written.entries == 2
+    assert (written.files, written.bytes) == (1, 5)
+    assert list(manifest.read(tmp_path / "m")) == lines
+    assert manifest.totals(tmp_path / "m") == written
+
+
+def test_equal_manifests_are_equal_files(tmp_path: Path) -> None:
+    lines = [manifest.encode(entry(b"a"))]
+    write(tmp_path / "one", lines)
+    write(tmp_path / "two", lines)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not gzip", gzip.compress(b"#other 1\n"), gzip.compress(manifest.HEADER)[:-6]]
+)
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m").write_bytes(content)
+    with pytest.raises(IntegrityError):
+        list(manifest.read(tmp_path / "m"))
+
+
+@given(st.dictionaries(paths, counts, max_size=12), st.dictionaries(paths, st.none() | counts, max_size=12))
+def test_merging_is_what_a_dictionary_would_do(base: dict[bytes, int], wanted: dict[bytes, int | None]) -> None:
+    changes = {path: size for path, size in wanted.items() if size is not None or path in base}
+    expected = {path: size for path, size in (base | changes).items() if size is not None}
+
+    def line(path: bytes, size: int) -> bytes:
+        return manifest.encode(entry(path, size=size))
+
+    merged = manifest.merge(
+        (line(path, base[path]) for path in sorted(base, key=manifest.order)),
+        ((path, None if size is None else line(path, size))
+         for path, size in sorted(changes.items(), key=lambda item: manifest.order(item[0]))),
+    )  # fmt: skip
+    assert list(merged) == [line(path, expected[path]) for path in sorted(expected, key=manifest.order)]
+
+
+def test_merging_refuses_what_makes_no_sense() -> None:
+    base = manifest.encode(entry(b"b"))
+    with pytest.raises(IntegrityError, match="does not have"):
+        list(manifest.merge(iter([base]), iter([(b"a", None)])))
+    with pytest.raises(IntegrityError, match="out of order"):
+        list(manifest.merge(iter([base]), iter([(b"b", None), (b"a", None)])))
+
+
+def test_names_of_one_inode_share_a_group() -> None:
+    assert entry(b"a").link_group is None
+    assert entry(b"a", nlink=2).link_group == entry(b"b", nlink=2).link_group
+    assert entry(b"a", nlink=2).link_group != entry(b"b", nlink=2, inode=8).link_group
+    assert entry(b"d", kind="d", nlink=2).link_group is None

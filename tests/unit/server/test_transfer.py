@@ -1,0 +1,92 @@
+"""The gate's rsync: two exact forms, everything else refused, nothing of the client's passed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sedai.core.errors import UsageError
+from sedai.server import transfer
+
+PUSH = (
+    "rsync --server -lHogDtpAXIRSe.LsfxCIvu --log-format=%i --checksum-choice=xxh128 --partial-dir .sedai-partial "
+    "--numeric-ids --copy-dest /base --fake-super . /delta/"
+)
+PULL = (
+    "rsync --server --sender -lHogDtpAXIRSe.LsfxCIvu --checksum-choice=xxh128 --numeric-ids --files-from=- --from0 "
+    "--no-implied-dirs --fake-super . /20260101T031500Z-000001/"
+)
+
+
+def test_our_own_commands_are_understood() -> None:
+    assert transfer.parse(PUSH) == transfer.Transfer("LsfxCIvu")
+    assert transfer.parse(PUSH.replace("--checksum", "--bwlimit=500 --checksum")) == transfer.Transfer("LsfxCIvu")
+    assert transfer.parse(PULL) == transfer.Transfer("LsfxCIvu", "20260101T031500Z-000001")
+
+
+@pytest.mark.parametrize("form", [PUSH, PULL])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--delete", "--inplace", "--append", "--append-verify", "--write-devices", "--remove-source-files", "-K"),
+        *("--backup-dir=/x", "--temp-dir=/x", "--log-file=/x", "--link-dest=/x", "--compare-dest=/x", "--daemon"),
+        *("--munge-links", "--no-fake-super", "--super", "--copy-dest=/x", "--files-from=/etc/shadow", "--config=/x"),
+        *("-s", "--secluded-args", "--bwlimit=x", "--bwlimit=1;id", "/etc/", "--numeric-ids"),
+    ],
+)
+def test_a_further_option_is_refused(form: str, option: str) -> None:
+    words = form.split()
+    for place in (2, len(words) - 2, len(words)):
+        with pytest.raises(UsageError):
+            transfer.parse(" ".join([*words[:place], option, *words[place:]]))
+
+
+@pytest.mark.parametrize("form", [PUSH, PULL])
+def test_a_missing_word_is_refused(form: str) -> None:
+    words = form.split()
+    for place in range(len(words)):
+        with pytest.raises(UsageError):
+            transfer.parse(" ".join(words[:place] + words[place + 1 :]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("/delta/", "/delta/../"),
+        ("/delta/", "/"),
+        ("--copy-dest /base", "--copy-dest /"),
+        ("lHogDtpAXIRSe", "lHogDtpAXIRSne"),
+        ("lHogDtpAXIRSe", "lHogDtpAXIRe"),
+        ("lHogDtpAXIRSe", "lHogDtpAXIRKe"),
+        (".sedai-partial", "/tmp"),
+        ("e.LsfxCIvu", "e.LsfxCIvu;id"),
+        ("e.LsfxCIvu", "e31.14LsfxCIvu"),
+        ("/delta/", "'/delta/"),
+        ("rsync --server", "rsync  --daemon"),
+        ("rsync --server", "sh -c rsync --server"),
+    ],
+)
+def test_an_altered_push_is_refused(old: str, new: str) -> None:
+    assert old in PUSH
+    with pytest.raises(UsageError):
+        transfer.parse(PUSH.replace(old, new))
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_refused_or_one_of_ours(text: str) -> None:
+    with pytest.raises(UsageError):
+        transfer.parse(f"rsync {text}")
+
+
+def test_the_receiver_is_built_here() -> None:
+    command = transfer.receive_command(transfer.parse(PUSH), Path("/base"), Path("/delta"))
+    assert " ".join(command) == PUSH.replace("--partial-dir .sedai-partial", "--partial-dir .sedai-partial")
+
+
+def test_the_sandbox_shows_only_what_is_named() -> None:
+    command = transfer.sandboxed(["rsync"], {Path("/srv/g/tree"): "/base"}, {Path("/srv/i/delta"): "/delta"})
+    places = [command[number + 1] for number, word in enumerate(command) if word in ("--bind", "--ro-bind")]
+    assert places == ["/usr", "/srv/g/tree", "/srv/i/delta"]
+    assert "--unshare-all" in command
