@@ -24,7 +24,9 @@ def tracked(*patterns: str) -> list[str]:
 
 def shell_files() -> list[str]:
     """Files that a shell runs: by ending or by their first line."""
-    return [name for name in tracked() if (ROOT / name).read_bytes()[:20].startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))]
+    return [
+        name for name in tracked() if (ROOT / name).read_bytes()[:20].startswith((b"#!/bin/sh", b"#!/usr/bin/env bash"))
+    ]
 
 
 PYTHON = tracked("*.py")

@@ -11,14 +11,19 @@ import role_tables
 
 PROJECT = role_tables.PROJECT
 _LISTED = subprocess.run(
-    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=PROJECT, capture_output=True, check=True
+    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+    cwd=PROJECT,
+    capture_output=True,
+    check=True,
 ).stdout
 FILES = sorted(path for name in _LISTED.split(b"\0") if name and (path := PROJECT / name.decode()).is_file())
 
 # In pieces, so that this file does not find itself.
 FORBIDDEN = {
     "a path of somebody's machine": re.compile("/" + r"work/|/\." + "pyenv/|/opt/" + "pypi"),
-    "a package index of somebody's network": re.compile("--(extra-)?index" + "-url|--find" + "-links|--trusted" + "-host"),
+    "a package index of somebody's network": re.compile(
+        "--(extra-)?index" + "-url|--find" + "-links|--trusted" + "-host"
+    ),
     "a private key": re.compile("BEGIN [A-Z ]*PRIVATE" + " KEY"),
     "a networking range in use by the machines that test": re.compile(r"192\.0" + r"\.2\.|203\.0" + r"\.113\."),
     "a merge conflict": re.compile("^(<" + "<<<<<<|>" + ">>>>>>) ", re.MULTILINE),

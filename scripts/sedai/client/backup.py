@@ -210,9 +210,8 @@ def _answer(line: bytes, change: Change) -> tuple[bytes, int, int]:
 def _spoil(lines: Iterator[bytes], wanted: set[bytes]) -> Iterator[bytes]:
     """The base's lines, those of ``wanted`` paths with a signature that nothing has: they are sent again."""
     for line in lines:
-        if manifest.line_path(line) in wanted:
-            line = manifest.encode(manifest.decode(line)._replace(ctime_ns=-1))
-        yield line
+        spoiled = manifest.line_path(line) in wanted
+        yield manifest.encode(manifest.decode(line)._replace(ctime_ns=-1)) if spoiled else line
 
 
 def _judge(sent: send.Sent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import subprocess
 import tempfile
@@ -64,10 +65,8 @@ class Connection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with contextlib.suppress(ProcessError):  # the master ends by itself after ControlPersist
             run([*self._ssh, "-O", "exit", HOST_ALIAS], success=range(256), timeout=10)
-        except ProcessError:
-            pass  # the master ends by itself after ControlPersist
         self._directory.cleanup()
 
     @property

@@ -103,7 +103,7 @@ class Scan:
                 self.problems.append(Problem("source_is_symlink", path, "name the path it points to instead"))
                 yield Scanned(path, b"", b"")
                 return
-            empty = st.S_ISDIR(stat.st_mode) and next(iter(os.scandir(self._root + path)), None) is None
+            empty = st.S_ISDIR(stat.st_mode) and not os.listdir(self._root + path)
         except OSError as error:
             self.problems.append(Problem("source_missing", path, error.strerror or str(error)))
             yield Scanned(path, b"", b"")

@@ -92,7 +92,7 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     errors: list[bytes] = []
     readers = [
         threading.Thread(target=_feed, args=(process.stdin, paths), daemon=True),
-        threading.Thread(target=lambda stream: errors.extend(stream), args=(process.stderr,), daemon=True),
+        threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True),
     ]
     for reader in readers:
         reader.start()

@@ -20,7 +20,7 @@ import gzip
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -215,6 +215,28 @@ def totals(path: Path) -> Totals:
             files += 1
             size += int(fields[2])
     return Totals(entries, files, size, digest.hexdigest())
+
+
+def nested(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """``lines`` in walk order, each checked to lie in a directory that was named before it.
+
+    So no entry can be reached through a symlink: what is made by such a manifest stays below its root.
+
+    Raises:
+        IntegrityError: an entry's parent is not a directory of this manifest.
+    """
+    above: list[bytes] = []
+    for line in lines:
+        path, kind = line.split(b"\t", 2)[:2]
+        path = unescape(path)
+        parent = path.rpartition(b"/")[0]
+        while above and above[-1] != parent:
+            above.pop()
+        if parent and not above:
+            raise IntegrityError(f"{path!r} does not lie in a directory of this manifest.")
+        if kind == b"d":
+            above.append(path)
+        yield line
 
 
 def merge(base: Iterator[bytes], changes: Iterator[tuple[bytes, bytes | None]]) -> Iterator[bytes]:

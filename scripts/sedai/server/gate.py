@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from logging import Logger
 from pathlib import Path
@@ -89,16 +90,16 @@ class Gate:
             )
         return request
 
-    def _locked(self, wait_seconds: float = _LOCK_WAIT_SECONDS) -> Any:
-        return lock.exclusive(
-            self.store.lock, f"Another backup of {self.client} on the server", wait_seconds=wait_seconds
-        )
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        what = f"Another backup of {self.client} on the server"
+        with lock.exclusive(self.store.lock, what, wait_seconds=_LOCK_WAIT_SECONDS):
+            self.store.prepare()
+            yield
 
     def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
         skew = float(request.get("time", 0.0)) - time.time()
         with self._locked():
-            self.store.prepare()
-            shutil.rmtree(self.store.incoming / "staging", ignore_errors=True)
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
             newest = self.store.newest()
             record = self.store.record(newest) if newest else None
@@ -150,7 +151,6 @@ class Gate:
                               lambda checked: wire.write_object(self.answers, {"progress": checked}))  # fmt: skip
             incoming.unlink()
             self.store.wanted_no_more()
-            shutil.rmtree(self.store.delta)
             self.store.prepare()
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat as st
 import time
 from collections.abc import Callable, Iterator
@@ -83,23 +82,17 @@ def seal(
     ) != request.base_manifest_sha256:
         raise UsageError("The newest generation changed since this run began.", "Run the backup again.")
     staging = store.incoming / "staging"
-    shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(mode=0o700)
     tree = staging / "tree"
 
     sealed = staging / "changes"
     added_bytes = _check_delta(store.delta, changes, sealed, answer, progress)
+    # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
+    totals = _write_manifest(store, base, sealed, staging / "manifest")
     laid = _lay(store, base, base_record, tree)
     edit = _Edit(store.delta, tree)
     edit.apply(sealed)
-
-    with manifest.Writer(staging / "manifest") as writer:
-        base_lines = manifest.read(store.manifest(base)) if base else iter(())
-        for line in manifest.merge(base_lines, ((change.path, change.line) for change in _stored_changes(sealed))):
-            writer.add(line)
-            edit.note_directory(line)
-        totals = writer.totals
-    edit.restore_directory_times()
+    edit.restore_directory_times(manifest.read(staging / "manifest"))
     _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
     moment = datetime.now(UTC)
@@ -128,6 +121,15 @@ def seal(
     return record
 
 
+def _write_manifest(store: ClientStore, base: Generation | None, sealed: Path, path: Path) -> manifest.Totals:
+    base_lines = manifest.read(store.manifest(base)) if base else iter(())
+    changes = ((change.path, change.line) for change in _stored_changes(sealed))
+    with manifest.Writer(path) as writer:
+        for line in manifest.nested(manifest.merge(base_lines, changes)):
+            writer.add(line)
+        return writer.totals
+
+
 def _check_delta(
     delta: Path,
     changes: Iterator[Change],
@@ -148,8 +150,9 @@ def _check_delta(
                     size += 0 if read is group else read.digests.size
                     group = read
                     answer(b"+%s %d %d\n" % (entry.crc32, entry.size, entry.mtime_ns))
-                change = Change(change.path, manifest.encode(entry))
-            stream.write(wire.encode_change(change))
+                stream.write(wire.encode_change(Change(change.path, manifest.encode(entry))))
+            else:
+                stream.write(wire.encode_change(change))
             checked += 1
             if time.monotonic() - spoken > _PROGRESS_SECONDS:
                 spoken = time.monotonic()
@@ -231,7 +234,6 @@ class _Edit:
         self._delta = os.fsencode(delta)
         self._tree = os.fsencode(tree)
         self._touched: set[bytes] = set()
-        self._times: list[tuple[bytes, int]] = []
         self.added = self.removed = self.placed = self.dropped = 0
 
     def apply(self, sealed: Path) -> None:
@@ -289,16 +291,12 @@ class _Edit:
         if parent:
             self._touched.add(parent)
 
-    def note_directory(self, line: bytes) -> None:
-        """Look at one line of the new manifest, in order."""
-        fields = line.split(b"\t", 4)
-        if fields[1] == b"d" and (path := manifest.unescape(fields[0])) in self._touched:
-            self._times.append((path, int(fields[3])))
-
-    def restore_directory_times(self) -> None:
-        """Give the directories that were edited the times that the manifest says, deepest first."""
-        for path, mtime_ns in reversed(self._times):
-            farm.set_mtime(self._tree + b"/" + path, mtime_ns)
+    def restore_directory_times(self, lines: Iterator[bytes]) -> None:
+        """Give the directories that were edited the times that the new manifest says."""
+        for line in lines:
+            fields = line.split(b"\t", 4)
+            if fields[1] == b"d" and (path := manifest.unescape(fields[0])) in self._touched:
+                farm.set_mtime(self._tree + b"/" + path, int(fields[3]))
 
 
 def _stored_changes(sealed: Path) -> Iterator[Change]:
@@ -327,6 +325,8 @@ def _publish(store: ClientStore, staging: Path, generation: Generation) -> None:
     counter.write_text(f"{generation.sequence}\n", encoding="ascii")
     # Everything must be on the disk before the name is.
     run(["sync", "-f", str(staging)])
+    # The delta's inodes are the generation's from here on: no later run may ever write to them.
+    store.delta.rename(store.incoming / "spent")
     staging.rename(store.directory(generation))
     run(["sync", "-f", str(store.root)])
     latest = store.root / "latest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,13 @@ class ClientStore:
         return self.root / "lock"
 
     def prepare(self) -> None:
-        """Make the directories that a client's first contact needs."""
+        """Make the directories that a run needs, and drop what a seal that broke off has left; the lock is held.
+
+        What was sent stays in the delta, unless it is part of a generation already.
+        """
+        for leftover in ("staging", "spent", "trash"):
+            if (self.incoming / leftover).exists():
+                shutil.rmtree(self.incoming / leftover)
         for directory in (self.generations_directory, self.delta):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 

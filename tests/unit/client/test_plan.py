@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sedai.client import plan
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.scan import Scanned

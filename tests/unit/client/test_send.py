@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sedai.client.send import parse_line
 
 DIGEST = b"eefac9d87100cd1336b2e733a5484425"

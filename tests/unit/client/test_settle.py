@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from sedai.client import plan, settle
 from sedai.client.plan import Planned, Step
 from sedai.client.scan import Scanned
@@ -27,12 +28,15 @@ def planned(item: Scanned, step: Step = Step.NEW) -> Planned:
 
 
 def settled(
-    items: list[Planned], digests: dict[bytes, bytes], now: dict[bytes, Scanned], after: dict[bytes, Scanned] | None = None
+    items: list[Planned],
+    digests: dict[bytes, bytes],
+    now: dict[bytes, Scanned],
+    after: dict[bytes, Scanned] | None = None,
 ) -> tuple[list[Change], settle.Settlement]:
     """What is sealed of ``items`` when the paths look like ``now`` after the first sending, ``after`` after the second."""
 
     def looker(seen: dict[bytes, Scanned]) -> Callable[[bytes], Scanned | None]:
-        return lambda path: seen.get(path)
+        return seen.get
 
     found = settle.find_changed(items, looker(now), lambda: LATER)
     if found.again:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation, Record, Retention, decide
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sedai.core import manifest
 from sedai.core.errors import IntegrityError
 from sedai.core.manifest import Entry
@@ -147,3 +148,36 @@ def test_names_of_one_inode_share_a_group() -> None:
     assert entry(b"a", nlink=2).link_group == entry(b"b", nlink=2).link_group
     assert entry(b"a", nlink=2).link_group != entry(b"b", nlink=2, inode=8).link_group
     assert entry(b"d", kind="d", nlink=2).link_group is None
+
+
+def tree(*lines: tuple[bytes, str]) -> list[bytes]:
+    """Lines of ``(path, kind)``."""
+    return [manifest.encode(entry(path, kind=kind)) for path, kind in lines]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [(b"a", "f"), (b"b", "f")],
+        [(b"a", "d"), (b"a/b", "d"), (b"a/b/c", "f"), (b"a/d", "f"), (b"b", "f")],
+        [(b"a", "d"), (b"a.b", "f")],
+    ],
+)
+def test_what_lies_in_its_directories_is_nested(lines: list[tuple[bytes, str]]) -> None:
+    assert list(manifest.nested(tree(*lines))) == tree(*lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [(b"a/b", "f")],
+        [(b"a", "l"), (b"a/b", "f")],
+        [(b"a", "f"), (b"a/b", "f")],
+        [(b"a", "d"), (b"a/b", "l"), (b"a/b/c", "f")],
+        [(b"a", "d"), (b"b", "f"), (b"a/c", "f")],
+    ],
+)
+def test_what_lies_behind_a_symlink_or_nowhere_is_refused(lines: list[tuple[bytes, str]]) -> None:
+    with pytest.raises(IntegrityError, match="does not lie in a directory"):
+        list(manifest.nested(tree(*lines)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sedai.client import config as client_config
 from sedai.core.errors import ConfigError
 from sedai.server import config as server_config

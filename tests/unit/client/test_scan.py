@@ -1,0 +1,134 @@
+"""The scan of real directories: order, excludes, caches, file systems, and what can't be read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sedai.client.config import Backup, ClientConfig, Server, Source
+from sedai.client.scan import CACHE_TAG_SIGNATURE, Scan, signature
+from sedai.core import manifest
+
+SERVER = Server("vps.example.com", Path("/key"), Path("/known"))
+
+
+def scan(
+    tmp_path: Path,
+    sources: list[Source],
+    backup: Backup | None = None,
+    had: Callable[[bytes], bool] = lambda path: False,
+) -> Scan:
+    """A scan of ``sources``, which lie below ``tmp_path`` as if that were the root."""
+    config = ClientConfig("t", Path("/state"), Path("/log"), SERVER, tuple(sources), backup=backup or Backup())
+    return Scan(config, had, os.fsencode(tmp_path) + b"/")
+
+
+def make(root: Path, *names: str) -> None:
+    """Files of these names; a name that ends in a slash is a directory."""
+    for name in names:
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+
+
+def paths(scanned: Scan) -> list[str]:
+    """What was found, in order."""
+    return [os.fsdecode(item.path) for item in scanned.entries()]
+
+
+def test_everything_is_found_in_manifest_order(tmp_path: Path) -> None:
+    make(tmp_path, "s/b", "s/a/x", "s/a.txt", "s/a/", "s/-", "s/new\nline", "other/left out")
+    found = paths(scan(tmp_path, [Source(Path("/s"))]))
+    assert found == ["s", "s/-", "s/a", "s/a/x", "s/a.txt", "s/b", "s/new\nline"]
+    assert found == sorted(found, key=lambda path: manifest.order(os.fsencode(path)))
+
+
+def test_directories_above_a_source_are_kept_once(tmp_path: Path) -> None:
+    make(tmp_path, "home/u/one/f", "home/u/two/g", "home/u/three")
+    found = paths(scan(tmp_path, [Source(Path("/home/u/two")), Source(Path("/home/u/one"))]))
+    assert found == ["home", "home/u", "home/u/one", "home/u/one/f", "home/u/two", "home/u/two/g"]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "left"),
+    [
+        (["*.tmp"], ["s", "s/d", "s/d/keep", "s/keep"]),
+        (["/a.tmp"], ["s", "s/d", "s/d/b.tmp", "s/d/keep", "s/keep"]),
+        (["d/"], ["s", "s/a.tmp", "s/keep"]),
+        (["*.tmp", "!b.tmp"], ["s", "s/d", "s/d/b.tmp", "s/d/keep", "s/keep"]),
+        (["keep"], ["s", "s/a.tmp", "s/d", "s/d/b.tmp"]),
+    ],
+)
+def test_excludes_are_gitignore_syntax(tmp_path: Path, patterns: list[str], left: list[str]) -> None:
+    make(tmp_path, "s/a.tmp", "s/keep", "s/d/b.tmp", "s/d/keep")
+    assert paths(scan(tmp_path, [Source(Path("/s"), exclude=tuple(patterns))])) == left
+    assert paths(scan(tmp_path, [Source(Path("/s"))], Backup(exclude=tuple(patterns)))) == left
+
+
+def test_a_tagged_cache_is_kept_empty(tmp_path: Path) -> None:
+    make(tmp_path, "s/cache/big", "s/cache/CACHEDIR.TAG", "s/not/CACHEDIR.TAG", "s/not/file")
+    (tmp_path / "s/cache/CACHEDIR.TAG").write_bytes(CACHE_TAG_SIGNATURE + b"\n")
+    found = paths(scan(tmp_path, [Source(Path("/s"))]))
+    assert found == ["s", "s/cache", "s/not", "s/not/CACHEDIR.TAG", "s/not/file"]
+
+
+@pytest.mark.parametrize("stay", [True, False])
+def test_another_file_system_is_entered_only_when_wanted(stay: bool) -> None:
+    assert os.path.ismount("/dev/pts"), "every Linux has this mount point"
+    found = paths(scan(Path("/"), [Source(Path("/dev"), one_filesystem=stay)]))
+    assert "dev/pts" in found
+    assert ("dev/pts/ptmx" in found) is not stay
+
+
+def test_a_missing_source_keeps_what_the_base_has(tmp_path: Path) -> None:
+    scanned = scan(tmp_path, [Source(Path("/gone"))])
+    [item] = scanned.entries()
+    assert (item.path, item.signature) == (b"gone", b"")
+    assert [problem.code for problem in scanned.problems] == ["source_missing"]
+
+
+@pytest.mark.parametrize(("had", "codes"), [(True, ["source_empty"]), (False, [])])
+def test_a_source_that_became_empty_is_not_believed(tmp_path: Path, had: bool, codes: list[str]) -> None:
+    make(tmp_path, "mnt/")
+    scanned = scan(tmp_path, [Source(Path("/mnt"))], had=lambda path: had)
+    [item] = scanned.entries()
+    assert bool(item.signature) is not had
+    assert [problem.code for problem in scanned.problems] == codes
+
+
+def test_a_symlink_as_source_is_refused_aloud(tmp_path: Path) -> None:
+    make(tmp_path, "real/f")
+    (tmp_path / "link").symlink_to("real")
+    scanned = scan(tmp_path, [Source(Path("/link"))])
+    assert paths(scanned) == ["link"]
+    assert [problem.code for problem in scanned.problems] == ["source_is_symlink"]
+
+
+def test_one_file_can_be_a_source(tmp_path: Path) -> None:
+    make(tmp_path, "d/f", "d/g")
+    assert paths(scan(tmp_path, [Source(Path("/d/f"))])) == ["d", "d/f"]
+
+
+def test_sockets_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "s/f")
+    os.mknod(tmp_path / "s" / "socket", 0o140644)
+    assert paths(scan(tmp_path, [Source(Path("/s"))])) == ["s", "s/f"]
+
+
+def test_any_change_changes_the_signature(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text("a")
+    before = signature(b"f", path.lstat())
+    os.chmod(path, 0o600)
+    assert signature(b"f", path.lstat()) != before
+    stat = path.lstat()
+    path.write_text("b")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.lstat().st_mtime_ns == stat.st_mtime_ns
+    assert signature(b"f", path.lstat()) != signature(b"f", stat), "ctime tells what mtime hides"
