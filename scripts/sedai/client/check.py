@@ -70,7 +70,7 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
 
             verified = connection.ask("verify", {"level": level, "generation": generation}, listen)
     findings = list(answers.findings)
-    findings += _tampered(verified["manifests"], context.state.sealed())
+    findings += tampered(verified["manifests"], context.state.sealed())
     findings += freshness(status["newest"], time.time(), status["time"], context.config.backup.max_age_hours)
     record = {
         "level": level,
@@ -86,7 +86,7 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
     return Result([str(finding) for finding in findings], record, whole[-1] if whole else "")
 
 
-def _tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:
+def tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:
     """Manifests on the server that are not the ones that this client saw sealed."""
     return [
         Finding("tampered", name, "", f"manifest SHA-256 {sealed[name]} (as sealed)", sha256)

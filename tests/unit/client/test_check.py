@@ -1,0 +1,52 @@
+"""What the check judges by itself: age, clocks, and manifests that are not the ones that were sealed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from sedai.client.check import Answers, freshness, tampered
+from sedai.core import wire
+
+SEALED = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+NAME = "20260101T120000Z-000007"
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("now", "server_now", "codes"),
+    [
+        (SEALED + HOUR, SEALED + HOUR, []),
+        (SEALED + 26 * HOUR, SEALED + 26 * HOUR, []),
+        (SEALED + 27 * HOUR, SEALED + 27 * HOUR, ["stale"]),
+        (SEALED + HOUR, SEALED + HOUR + 299, []),
+        (SEALED + HOUR, SEALED + 2 * HOUR, ["clock"]),
+        (SEALED - 2 * HOUR, SEALED - 2 * HOUR, ["time"]),
+        (SEALED - 2 * HOUR, SEALED + HOUR, ["clock", "time"]),
+    ],
+)
+def test_the_newest_must_be_fresh_and_the_clocks_agree(now: float, server_now: float, codes: list[str]) -> None:
+    assert [finding.code for finding in freshness(NAME, now, server_now, 26)] == codes
+
+
+def test_a_rewritten_manifest_is_found() -> None:
+    sealed = {NAME: "aa", "20260102T120000Z-000008": "bb"}
+    assert tampered({NAME: "aa"}, sealed) == []
+    [finding] = tampered({NAME: "cc", "20260103T120000Z-000009": "dd"}, sealed)
+    assert (finding.code, finding.generation) == ("tampered", NAME)
+
+
+def test_a_problem_names_path_generation_expected_and_found() -> None:
+    answers = Answers()
+    answers.take({"progress": 5})
+    problem = {
+        "code": "content",
+        "generation": NAME,
+        "path": wire.pack(b"etc/\xff\n"),
+        "expected": "CRC32 1",
+        "found": "CRC32 2",
+    }
+    answers.take({"problem": problem})
+    [finding] = answers.findings
+    assert str(finding) == f"content: /etc/\\xff\\n in {NAME}: expected CRC32 1, found CRC32 2"

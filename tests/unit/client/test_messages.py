@@ -1,0 +1,46 @@
+"""Alert mails: what happened, what it means, the last good generation, what to run; in both languages."""
+
+from __future__ import annotations
+
+import pytest
+
+from sedai.client import messages
+from sedai.client.config import LANGUAGES
+from sedai.client.messages import Incident, compose
+
+KINDS = ("backup_failed", "backup_findings", "check_failed", "check_findings")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_incident_can_be_told_in_every_language(kind: str, language: str) -> None:
+    incident = Incident(kind, ["/etc/x could not be read", "/etc/y too"], "20260101T000000Z-000001", "run-this")
+    alert = compose(incident, "laptop", "/log", language)
+    assert "laptop" in alert.subject
+    assert "\n" not in alert.subject
+    for part in (*incident.details, "20260101T000000Z-000001", "run-this"):
+        assert part in alert.body
+    if kind.endswith("findings"):
+        assert "2" in alert.subject
+
+
+def test_the_languages_differ() -> None:
+    incident = Incident("backup_failed", ["x"], "", "c")
+    bodies = {compose(incident, "laptop", "/log", language).body for language in LANGUAGES}
+    assert len(bodies) == len(LANGUAGES)
+    assert "不明" in compose(incident, "laptop", "/log", "ja").body
+
+
+def test_a_long_list_is_cut_and_says_where_the_rest_is() -> None:
+    details = [f"line {number}" for number in range(200)]
+    body = compose(Incident("check_findings", details, "", "c"), "laptop", "/the/log", "en").body
+    assert "line 49\n" in body
+    assert "line 50\n" not in body
+    assert "150 more" in body
+    assert "/the/log" in body
+
+
+def test_no_table_misses_a_word() -> None:
+    for table in (messages._SUBJECTS, messages._MEANINGS, messages._LABELS):
+        assert set(table) == set(LANGUAGES)
+        assert table["en"].keys() == table["ja"].keys()
