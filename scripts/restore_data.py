@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """List the generations on the server, and bring files back from one of them."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -9,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sedai.client import restore
 from sedai.client.connection import Connection
-from sedai.client.program import exit_with, open_context, parser
+from sedai.client.program import Context, exit_with, open_context, parser
 from sedai.client.progress import Reporter, size
-from sedai.core.errors import ExitCode
+from sedai.core.errors import ExitCode, SedaiError
 
 EXAMPLES = """\
   restore_data.py list
@@ -36,6 +37,15 @@ def main() -> ExitCode:
     back.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="absolute, as it was on this machine")
     arguments = options.parse_args()
     context = open_context("restore", arguments.config)
+    try:
+        return carry_out(arguments, context)
+    except SedaiError as error:
+        context.log.error("%s", error)
+        raise
+
+
+def carry_out(arguments: argparse.Namespace, context: Context) -> ExitCode:
+    """List, or restore and say how it went."""
     with Connection(context.config.server) as connection:
         records = restore.generations(connection)
         if arguments.verb == "list":
