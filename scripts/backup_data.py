@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Back up this machine's sources to the server as a new generation."""
 
 import json

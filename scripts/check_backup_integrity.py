@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Check the generations on the server: CRC32, file count, timestamps, freshness."""
 
 import json

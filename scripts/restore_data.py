@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """List the generations on the server, and bring files back from one of them."""
 
 import argparse

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Forced command behind a client's SSH key; see sedai.server.gate."""
 
 import argparse

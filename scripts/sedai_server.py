@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Look after the store on the server: what is kept and why, and pruning by hand."""
 
 import argparse

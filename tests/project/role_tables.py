@@ -39,7 +39,7 @@ def cell(value: Any) -> str:
     """A default as YAML would be written on one line."""
     if value is None:
         return ""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return "`" + text.removesuffix("...\n").strip().replace("|", "\\|") + "`"
 
 

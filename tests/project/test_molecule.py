@@ -14,12 +14,19 @@ ROOT = Path(__file__).parents[2]
 INTERNAL_ROLES = {"sedai_library"}
 SCENARIOS = sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
 STEPS = ("syntax", "create", "check", "converge", "idempotence", "verify", "destroy")
+# A misspelt playbook is passed over in silence.
+PLAYBOOKS = {"molecule.yml", "converge.yml", "prepare.yml"}
 
 
 def test_each_role_has_a_scenario_and_the_whole_has_one() -> None:
     roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
     assert roles > INTERNAL_ROLES
     assert set(SCENARIOS) == (roles - INTERNAL_ROLES) | {"default"}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_scenario_has_only_playbooks_that_are_run(scenario: str) -> None:
+    assert {path.name for path in (ROOT / "molecule" / scenario).glob("*.y*ml")} <= PLAYBOOKS
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -38,8 +45,11 @@ def test_scenario(scenario: str) -> None:
     output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     sys.stdout.write(output)  # pytest shows it where the scenario fails
     assert done.returncode == 0, f"the scenario {scenario} failed"
-    for step in STEPS:
-        assert re.search(rf"{scenario} ➜ {step}: Executed: Successful", output), f"{step} did not run"
+    prepared = ("prepare",) if (ROOT / "molecule" / scenario / "prepare.yml").exists() else ()
+    for step in (*STEPS, *prepared):
+        assert re.search(rf"{scenario} [>➜] {step}: Executed: Successful", output), f"{step} did not run"
+    if not prepared:
+        output = re.sub(rf".*{scenario} [>➜] prepare\b.*Missing playbook.*", "", output)
     for empty in ("Missing playbook", "no hosts matched", "Could not match supplied host pattern", "no tests ran"):
         assert empty not in output
     counted = re.search(r"=+ (\d+) passed", output)

@@ -25,9 +25,7 @@ def test_the_script_is_clean_shell(render: Evaluate, tmp_path: Path, extra: dict
 
 
 @pytest.mark.parametrize(("extra", "home"), [({}, "/home/person"), (AWKWARD_HOME, "/home/o'brien $x")])
-def test_the_script_hands_its_arguments_on(
-    render: Evaluate, tmp_path: Path, extra: dict[str, str], home: str
-) -> None:
+def test_the_script_hands_its_arguments_on(render: Evaluate, tmp_path: Path, extra: dict[str, str], home: str) -> None:
     text = render("alert_mail", "send_alert_email.sh.j2", **REQUIRED, **extra)
     assert text.startswith("#!/bin/sh\n")
     assert text.count("/usr/bin/python3 ") == 1

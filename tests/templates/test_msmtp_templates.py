@@ -39,9 +39,9 @@ AWKWARD_PASSWORDS = [
 def commands(text: str) -> dict[str, str]:
     """The file as msmtp reads it (src/conf.c, get_next_cmd and trim_string): the last value of each command."""
     found = {}
-    for line in text.splitlines():
-        assert len(line.encode()) < 500, "msmtp reads no longer line"
-        line = line.strip(" \t")
+    for raw in text.splitlines():
+        assert len(raw.encode()) < 500, "msmtp reads no longer line"
+        line = raw.strip(" \t")
         if not line or line.startswith("#"):
             continue
         command, _, argument = line.replace("\t", " ", 1).partition(" ")
@@ -99,7 +99,7 @@ def test_a_login_name_of_its_own(render: Evaluate) -> None:
     [
         ({"msmtp_password": ""}, "msmtp_password is missing or empty"),
         ({"msmtp_password": None}, "msmtp_password is missing or empty"),
-        ({"msmtp_password": 31415926}, "msmtp_password is a number"),
+        ({"msmtp_password": 31415926}, "msmtp_password is not read as text"),
         ({"msmtp_password": "s3cret\nport 25"}, "control character"),
         ({"msmtp_password": "s3cret\r"}, "control character"),
         ({"msmtp_password": "s3cret\n"}, "control character"),

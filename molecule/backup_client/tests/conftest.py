@@ -14,12 +14,12 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from labkit.system import scenario_lab
+
 SCENARIO = Path(__file__).parents[1]
 PROJECT = SCENARIO.parents[1]
 # Another lab with the same host, for work on the tests.
-LAB = os.environ.get("SEDAI_TEST_LAB") or subprocess.run(
-    [sys.executable, PROJECT / "molecule/shared/lab.py", "name", SCENARIO.name], capture_output=True, text=True, check=True
-).stdout.strip()
+LAB = os.environ.get("SEDAI_TEST_LAB") or scenario_lab(SCENARIO.name)
 
 Play = Callable[..., str]
 
@@ -40,7 +40,7 @@ def play() -> Play:
                 *("--extra-vars", json.dumps(variables), playbook),
             ],
             cwd=PROJECT,
-            env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
             capture_output=True,
             text=True,
             check=False,
@@ -49,4 +49,3 @@ def play() -> Play:
         return done.stdout
 
     return run
-

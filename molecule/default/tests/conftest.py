@@ -9,10 +9,8 @@ import email.policy
 import json
 import os
 import shlex
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +19,10 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-PROJECT = Path(__file__).parents[3]
+from labkit.system import scenario_lab
+
 # Another lab with the same hosts, for work on the tests: SEDAI_TEST_LAB=demo pytest molecule/default/tests
-LAB = os.environ.get("SEDAI_TEST_LAB") or subprocess.run(
-    [sys.executable, PROJECT / "molecule/shared/lab.py", "name", "default"], capture_output=True, text=True, check=True
-).stdout.strip()
+LAB = os.environ.get("SEDAI_TEST_LAB") or scenario_lab("default")
 PROGRAMS = "/root/project/scripts"
 CONFIGURATION = "/root/.config/sedai/client.toml"
 STORE = "/srv/sedai/client/generations"
@@ -58,7 +55,9 @@ class Client:
 
     def backup(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
         """Back up and return the run record."""
-        record: dict[str, Any] = json.loads(self.program("backup_data.py", "--json", *arguments, expect=expect).splitlines()[0])
+        record: dict[str, Any] = json.loads(
+            self.program("backup_data.py", "--json", *arguments, expect=expect).splitlines()[0]
+        )
         return record
 
     def check(self, *arguments: str, expect: int = 0) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def mailbox() -> Mailbox:
 
 
 @pytest.fixture
-def new_mail(mailbox: Mailbox) -> Iterator[Callable[[str], str]]:
+def new_mail(mailbox: Mailbox) -> Callable[[str], str]:
     """Waits for the mail that arrives in this test and has a word in its subject; returns its text."""
     before = mailbox.names()
 
@@ -137,7 +136,7 @@ def new_mail(mailbox: Mailbox) -> Iterator[Callable[[str], str]]:
 
         return wait_for(f"a mail about {word!r}", look)
 
-    yield wait
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +152,12 @@ def data(client: Client) -> str:
 def hard_tree(client: Client) -> str:
     """A source of everything that is hard to back up."""
     client.write("/root/hard_tree.py", (Path(__file__).parent / "hard_tree.py").read_text(encoding="utf-8"))
-    assert client.host.run("rm -rf /srv/data/hard && mkdir -p /srv/data && python3 /root/hard_tree.py make /srv/data/hard").rc == 0
+    assert (
+        client.host.run(
+            "rm -rf /srv/data/hard && mkdir -p /srv/data && python3 /root/hard_tree.py make /srv/data/hard"
+        ).rc
+        == 0
+    )
     return "/srv/data/hard"
 
 

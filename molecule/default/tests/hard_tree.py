@@ -86,7 +86,7 @@ def make(root: bytes) -> None:
 
     write(b"xattr", b"x")
     os.setxattr(b"xattr", b"user.text", b"value")
-    os.setxattr(b"xattr", b"user.bytes", b"\x00\xff\n=\"")
+    os.setxattr(b"xattr", b"user.bytes", b'\x00\xff\n="')
     os.setxattr(b"xattr", b"user.empty", b"")
     os.setxattr(b"empty directory", b"user.of a directory", b"1")
     write(b"acl", b"x")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import testinfra
 import yaml
+from testinfra.host import Host
+
 from labkit import mail
 from labkit.system import PODMAN, scenario_lab
-from testinfra.host import Host
 
 SCENARIO = Path(__file__).parents[1]
 PROJECT = SCENARIO.parents[1]
@@ -23,11 +24,19 @@ LAB = os.environ.get("SEDAI_TEST_LAB") or scenario_lab(SCENARIO.name)
 PASSWORD = mail.FIRST_PASSWORD
 
 
-class Text(str):
-    """Text that Ansible must not take for a template: `!unsafe` in YAML."""
+class Secret(str):
+    """A password as a person writes it into the vault: in quotes, `!unsafe` where Ansible would see a template.
+
+    Not always `!unsafe`: Ansible 2.19 takes the quotes off then, and reads "~" as nothing and "123" as a number.
+    """
 
 
-yaml.SafeDumper.add_representer(Text, lambda dumper, value: dumper.represent_scalar("!unsafe", str(value)))
+def _represent(dumper: yaml.SafeDumper, secret: Secret) -> yaml.Node:
+    tag = "!unsafe" if "{" in secret else "tag:yaml.org,2002:str"
+    return dumper.represent_scalar(tag, str(secret), style='"')
+
+
+yaml.SafeDumper.add_representer(Secret, _represent)
 
 
 @dataclass
@@ -46,7 +55,7 @@ class Person:
         done = subprocess.run(
             ["ansible-playbook", f"--inventory={SCENARIO}/inventory", f"--extra-vars=@{settings}", *options, playbook],
             cwd=PROJECT,
-            env=os.environ | {"ANSIBLE_ROLES_PATH": str(PROJECT / "roles"), "ANSIBLE_NOCOLOR": "1"},
+            env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -112,8 +121,9 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Person:
 
 
 @pytest.fixture
-def rotated(person: Person, provider: Provider) -> Iterator[None]:
+def rotated(server: Host, provider: Provider) -> Iterator[None]:
     """For tests that change the password: afterwards everything is as the scenario made it."""
+    server.run_expect([0], "cp -a /home/admin/.msmtprc /root/msmtprc")
     yield
     provider.set_password(PASSWORD)
-    person.provision()
+    server.run_expect([0], "cp -a /root/msmtprc /home/admin/.msmtprc && rm /root/msmtprc")

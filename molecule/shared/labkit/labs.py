@@ -209,7 +209,7 @@ def _make_host(lab: Lab, host: Host, addresses: dict[str, str]) -> str:
 _FIRST_BOOT = """set -eu
 # Until the machine is up, systemd is still tidying /tmp under our feet.
 tries=300
-until systemctl is-active --quiet ssh cron 2>/dev/null; do
+until systemctl is-active --quiet ssh 2>/dev/null && systemctl is-active --quiet cron 2>/dev/null; do
     tries=$((tries - 1))
     if [ $tries -eq 0 ]; then
         echo "ssh or cron does not come up: $(systemctl --failed --no-legend)" >&2

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]
+from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: write_files
@@ -50,7 +51,7 @@ DIRECTORY_MODE = 0o755
 RECORD_MODE = 0o644
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The request or the state of the host doesn't allow the work; the text says what to do."""
 
 
@@ -113,7 +114,7 @@ def current_text(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISDIR(status.st_mode):
-        raise Refused(f"{path} is a directory where a file has to be; move it away and run again")
+        raise RefusedError(f"{path} is a directory where a file has to be; move it away and run again")
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         return None
     return path.read_bytes().decode("utf-8", "replace")
@@ -182,30 +183,25 @@ def delete(directory: Path, relative: str, changes: Changes, *, dry: bool) -> No
     for leftover in (path, *compiled):
         leftover.unlink(missing_ok=True)
     for parent in parents(relative):
-        try:
-            (directory / parent / "__pycache__").rmdir()
-        except OSError:
-            pass  # missing, or still in use by other modules
-        try:
-            (directory / parent).rmdir()
-        except OSError:
-            break
+        for emptied in (directory / parent / "__pycache__", directory / parent):
+            with contextlib.suppress(OSError):  # missing, or still in use by others
+                emptied.rmdir()
 
 
 def deploy(directory: Path, name: str, files: Mapping[str, str], *, dry: bool) -> Changes:
     """Write the set, delete what it no longer holds, and remember what it holds.
 
     Raises:
-        Refused: a path leaves the directory, or a directory stands where a file has to be.
+        RefusedError: a path leaves the directory, or a directory stands where a file has to be.
         OSError: the account may not write there.
     """
     if not directory.is_absolute():
-        raise Refused(f"directory must be an absolute path, not {str(directory)!r}")
+        raise RefusedError(f"directory must be an absolute path, not {str(directory)!r}")
     if not is_inside(name) or "/" in name:
-        raise Refused(f"set must be a plain name, not {name!r}")
+        raise RefusedError(f"set must be a plain name, not {name!r}")
     unsafe = sorted(relative for relative in files if not is_inside(relative))
     if unsafe:
-        raise Refused(f"files must be plain relative paths, not {unsafe}")
+        raise RefusedError(f"files must be plain relative paths, not {unsafe}")
 
     changes = Changes()
     make_directories(directory, changes, dry=dry)
@@ -233,7 +229,7 @@ def main() -> None:
     module.params["files"] = sorted(files)  # the result repeats the arguments: names are enough
     try:
         changes = deploy(Path(module.params["directory"]), module.params["set"], files, dry=module.check_mode)
-    except (Refused, OSError) as error:
+    except (RefusedError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=bool(changes),

@@ -31,15 +31,15 @@ DAY = 86400.0
 )
 def test_decision(status: int, attempts: int, age_days: float, fate: Fate, round_goes_on: bool) -> None:
     now = 1_800_000_000.0
-    decision = decide(
-        status, attempts=attempts, created=now - age_days * DAY, now=now, keep_trying_seconds=7 * DAY
-    )
+    decision = decide(status, attempts=attempts, created=now - age_days * DAY, now=now, keep_trying_seconds=7 * DAY)
     assert (decision.fate, decision.round_goes_on) == (fate, round_goes_on)
     if fate is Fate.WAITS:
         assert decision.next_attempt == now + delay(attempts)
 
 
-@pytest.mark.parametrize(("attempts", "minutes"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (7, 30), (999, 30)])
+@pytest.mark.parametrize(
+    ("attempts", "minutes"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 16), (6, 30), (7, 30), (999, 30)]
+)
 def test_backoff_doubles_up_to_half_an_hour(attempts: int, minutes: int) -> None:
     assert delay(attempts) == minutes * 60
 

@@ -43,9 +43,8 @@ def test_oldest_first(tmp_path: Path) -> None:
 
 def test_a_mail_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    with spool.add(LETTER) as fresh:
-        with spool.hold(fresh.path) as second:
-            assert second is None
+    with spool.add(LETTER) as fresh, spool.hold(fresh.path) as second:
+        assert second is None
     with spool.hold(fresh.path) as first:
         assert first is not None
         with spool.hold(fresh.path) as second:
