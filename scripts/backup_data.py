@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sedai.client.program import carry_out, exit_with, open_context, parser
+from sedai.client.program import Result, carry_out, exit_with, open_context, parser
 from sedai.client.run_backup import back_up, summary
-from sedai.core.errors import ExitCode
+from sedai.core.errors import ExitCode, LockedError
 
 EXAMPLES = """\
   backup_data.py                back up now
@@ -34,7 +34,16 @@ def main() -> ExitCode:
         code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
     else:
         quiet = arguments.quiet or arguments.json
-        code, result = carry_out("backup", context, lambda: back_up(context, quiet=quiet), f"{sys.argv[0]}")
+
+        def work() -> Result:
+            try:
+                return back_up(context, quiet=quiet)
+            except LockedError:
+                if arguments.catch_up:
+                    return Result()  # what was missed is being caught up already
+                raise
+
+        code, result = carry_out("backup", context, work, f"{sys.argv[0]}")
     if arguments.json:
         print(json.dumps({"exit": int(code), **result.record}, ensure_ascii=False))
     elif result.findings or not arguments.quiet:

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai.core.errors import IntegrityError, SedaiError
 from sedai.core.log import open_log
 from sedai.server import config
-from sedai.server.gate import Gate, original_command
+from sedai.server.gate import Gate, original_command, refuse
 
 
 def main() -> int:
@@ -19,21 +19,26 @@ def main() -> int:
     parser.add_argument("--client", required=True, help="whose key this is")
     parser.add_argument("--config", type=Path, help=f"default: {config.DEFAULT_PATH}")
     arguments = parser.parse_args()
-    settings = config.load(arguments.config)
-    log = open_log("sedai-gate", settings.log_file)
-    gate = Gate(settings, arguments.client, sys.stdin.buffer, sys.stdout.buffer, log)
     command = original_command()
+    try:
+        settings = config.load(arguments.config)
+        log = open_log("sedai-gate", settings.log_file)
+        return serve(Gate(settings, arguments.client, sys.stdin.buffer, sys.stdout.buffer, log), command)
+    except SedaiError as error:
+        refuse(command, error, sys.stdout.buffer)
+        return error.exit_code
+
+
+def serve(gate: Gate, command: str) -> int:
+    """Serve ``command``; whatever goes wrong is logged, and told in words."""
     try:
         return gate.serve(command)
     except SedaiError as error:
-        log.error("%s: %s refused: %s", arguments.client, command[:80], error)
-        gate.refuse(command, error)
-        return error.exit_code
-    except OSError as error:
-        # A full or broken disk: the client must hear it in words, and the log has where.
-        log.exception("%s: %s failed", arguments.client, command[:80])
-        gate.refuse(command, IntegrityError(f"The server could not do it: {error}"))
-        return IntegrityError.exit_code
+        gate.log.error("%s: %s refused: %s", gate.client, command[:80], error)
+        raise
+    except Exception as error:  # a full or broken disk, say: the client must hear it in words
+        gate.log.exception("%s: %s failed", gate.client, command[:80])
+        raise IntegrityError(f"The server could not do it: {error}") from error
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Look after the store on the server: what is kept and why, and pruning by hand."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> ExitCode:
     pruning.add_argument("--explain", action="store_true", help="change nothing; say why each is kept or goes")
     arguments = options.parse_args()
     settings = config.load(arguments.config)
+    become_owner(settings.store)
     for client in [arguments.client] if arguments.client else sorted(settings.clients):
         rule = settings.retention_for(client)
         store = ClientStore(settings.store / client)
@@ -42,10 +44,22 @@ def main() -> ExitCode:
             for verdict in prune.explain(store, rule):
                 print(f"{client}  {verdict.generation}  {', '.join(verdict.reasons) or 'goes'}")
             continue
+        if not store.root.is_dir():
+            print(f"{client}: no backup was made yet")
+            continue
         with lock.exclusive(store.lock, f"A backup of {client}"):
             done = prune.prune(store, rule)
         print(f"{client}: dropped {len(done.dropped)}, kept {len(store.generations())}")
     return ExitCode.CLEAN
+
+
+def become_owner(store: Path) -> None:
+    """As root, go on as the account whose clients lie in ``store``: what root makes there the gate could not use."""
+    owned = [path.stat() for path in store.iterdir() if path.is_dir() and path.stat().st_uid != 0]
+    if os.geteuid() == 0 and owned:
+        os.setgroups([])
+        os.setgid(owned[0].st_gid)
+        os.setuid(owned[0].st_uid)
 
 
 if __name__ == "__main__":

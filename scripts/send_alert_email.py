@@ -14,6 +14,7 @@ from sedai.core.log import open_log
 from sedai.mail.compose import one_line, text
 from sedai.mail.deliver import Outcome, PostOffice
 from sedai.mail.listing import listing
+from sedai.mail.owner import become_owner
 from sedai.mail.settings import MailSettings
 from sedai.mail.spool import Spool
 
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         print(HELP)
         return DELIVERED
     try:
+        become_owner(Path(config))
         settings = toml.load(MailSettings, Path(config))
         if words == ["--list"]:
             print(listing(Spool(settings.spool_directory)))
@@ -80,8 +82,10 @@ def _alert(words: list[str]) -> tuple[str, str]:
 def _report(outcome: Outcome) -> int:
     for recipient in outcome.delivered:
         print(f"The provider took the mail for {recipient}.")
-    for recipient in outcome.waiting + outcome.parked:
+    for recipient in outcome.waiting:
         print(f"The mail for {recipient} waits in the spool and is tried again by cron.", file=sys.stderr)
+    for recipient in outcome.parked:
+        print(f"The mail for {recipient} was given up; it is kept, and --list shows where.", file=sys.stderr)
     if outcome.refusal:
         print(f"Why: {outcome.refusal}", file=sys.stderr)
     return WAITS_IN_THE_SPOOL if outcome.waiting or outcome.parked else DELIVERED

@@ -11,7 +11,8 @@ from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
 from sedai.client.messages import Alert
 from sedai.client.state import write_atomically
-from sedai.core.errors import SedaiError
+from sedai.core import lock
+from sedai.core.errors import LockedError, SedaiError, UsageError
 
 
 class Outbox:
@@ -21,8 +22,21 @@ class Outbox:
         self._directory = directory
         self._log = log
 
-    def add(self, alert: Alert) -> None:
-        """Keep ``alert`` until it is delivered."""
+    def send(self, alert: Alert, config: ClientConfig) -> None:
+        """Keep ``alert``, then deliver all that wait; where it can't be kept (a full disk) it goes out from memory."""
+        try:
+            self._add(alert)
+        except OSError as error:
+            self._log.error("the alert %r can't be kept: %s", alert.subject, error)
+            try:
+                with Connection(config.server) as connection:
+                    connection.ask("alert", {"subject": alert.subject, "body": alert.body})
+            except (SedaiError, OSError) as failure:
+                self._log.error("the alert %r is lost: %s", alert.subject, failure)
+            return
+        self.flush_alone(config)
+
+    def _add(self, alert: Alert) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{time.time_ns()}.json"
         write_atomically(path, json.dumps({"subject": alert.subject, "body": alert.body}, ensure_ascii=False))
@@ -32,16 +46,30 @@ class Outbox:
         return sorted(self._directory.glob("*.json")) if self._directory.is_dir() else []
 
     def flush(self, connection: Connection) -> None:
-        """Hand all waiting alerts to the server, in order; stops at the first that it does not take."""
-        for path in self.waiting():
+        """Hand all waiting alerts to the server, in order; never fails, what is not taken waits on."""
+        if not self.waiting():
+            return
+        try:
+            with lock.exclusive(self._directory / "lock", "Another delivery of alerts", wait_seconds=30):
+                for path in self.waiting():
+                    self._hand_over(connection, path)
+        except LockedError:
+            return  # the other delivery takes these too
+        except (SedaiError, OSError) as error:
+            self._log.error("alerts wait: %s", error)
+
+    def _hand_over(self, connection: Connection, path: Path) -> None:
+        try:
             alert = json.loads(path.read_text(encoding="utf-8"))
-            try:
-                state = connection.ask("alert", alert)["alert"]
-            except SedaiError as error:
-                self._log.error("the alert %r waits: %s", alert["subject"], error)
-                return
-            path.unlink()
-            self._log.info("alert %r: %s", alert["subject"], state)
+            request = {"subject": str(alert["subject"]), "body": str(alert["body"])}
+            state = connection.ask("alert", request)["alert"]
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            # It will never be taken: it must not hold the others up, and it stays to be looked at.
+            self._log.error("the alert %s is set aside: %s", path, error)
+            path.rename(path.with_suffix(".refused"))
+            return
+        path.unlink()
+        self._log.info("alert %r: %s", request["subject"], state)
 
     def flush_alone(self, config: ClientConfig) -> None:
         """Open a connection just to deliver; where the server can't be reached the alerts wait for the next contact."""
@@ -50,5 +78,5 @@ class Outbox:
         try:
             with Connection(config.server) as connection:
                 self.flush(connection)
-        except SedaiError as error:
+        except (SedaiError, OSError) as error:
             self._log.error("alerts wait until the server can be reached again: %s", error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +22,8 @@ from sedai.client.scan import Problem, Scan
 from sedai.client.state import State
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
-from sedai.core.process import run
+from sedai.core.manifest import LinkGroup
+from sedai.core.process import environment
 from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
@@ -35,7 +38,7 @@ class Outcome:
     record: dict[str, Any] = field(default_factory=dict)
     pruned: list[str] = field(default_factory=list)
     sent_files: int = 0
-    vanished: int = 0
+    vanished: list[str] = field(default_factory=list)
     changed_while_read: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -50,6 +53,7 @@ class Run:
         self._reporter = reporter
         self._outcome = Outcome(Tally())
         self._started = datetime.now(UTC)
+        self._devices: dict[bytes, int] = {}
 
     def carry_out(self, *, dry_run: bool = False) -> Outcome:
         """Run all phases.
@@ -84,7 +88,7 @@ class Run:
             self._seal(base, base_sha256, base_manifest, found, sent)
         outcome.problems.extend(settle.problems(found, sent.complaints))
         outcome.sent_files = len(sent.digests)
-        outcome.vanished = len(found.gone)
+        outcome.vanished = [wire.text(path) for path in sorted(found.gone, key=manifest.order)]
         outcome.changed_while_read = len(found.unstable)
         self._reporter.say(f"seal: {outcome.record['generation']}")
         return outcome
@@ -105,15 +109,15 @@ class Run:
             lines = manifest.read(base_manifest) if base_manifest else iter(())
             return any(manifest.line_path(line).startswith(below) for line in lines)
 
-        def base_lines() -> Iterator[bytes]:
-            lines = manifest.read(base_manifest) if base_manifest else iter(())
-            return _spoil(lines, wanted) if wanted else lines
-
+        base_lines = manifest.read(base_manifest) if base_manifest else iter(())
+        if base_manifest and wanted:
+            base_lines = _spoil(base_lines, wanted, _groups(manifest.read(base_manifest), wanted))
         scan = Scan(self._config, had_entries)
         with self._state.plan.open("wb") as stream:
-            for planned in plan.compare(scan.entries(), base_lines(), self._outcome.tally):
+            for planned in plan.compare(scan.entries(), base_lines, self._outcome.tally):
                 stream.write(plan.encode(planned))
         self._outcome.problems.extend(scan.problems)
+        self._devices = scan.devices
 
     def _planned(self) -> Iterator[Planned]:
         with self._state.plan.open("rb") as stream:
@@ -132,13 +136,33 @@ class Run:
             send.push(argv, paths, sent, advance)
         _judge(sent)
         found = settle.find_changed(self._planned(), settle.look)
+        self._sources_still_there()
         if found.again:
+            for path in found.again:  # what was read before is not what is there now
+                sent.digests.pop(path, None)
             first_complaints = sent.complaints
             send.push(argv, sorted(found.again, key=manifest.order), sent, lambda count: None)
             _judge(sent)
             sent.complaints = [*first_complaints, *sent.complaints]
             settle.find_unstable(found, settle.look)
         return found, sent
+
+    def _sources_still_there(self) -> None:
+        """A source that is unmounted while it is read looks like one whose files were all deleted.
+
+        Raises:
+            SedaiError: a source is gone, or another file system has taken its place.
+        """
+        for path, device in self._devices.items():
+            try:
+                present = os.lstat(b"/" + path).st_dev == device
+            except OSError:
+                present = False
+            if not present:
+                raise SedaiError(
+                    f"The source /{wire.text(path)} went away while it was backed up.",
+                    "Mount it again, then run the backup again.",
+                )
 
     def _seal(
         self,
@@ -176,6 +200,9 @@ class Run:
             totals = writer.totals
         outcome.record = dict(self._connection.result["record"])
         outcome.pruned = [str(name) for name in self._connection.result["pruned"]]
+        not_pruned = str(self._connection.result["not_pruned"])
+        if not_pruned and not any(problem.code == "clock" for problem in outcome.problems):
+            outcome.problems.append(Problem("prune", b"", not_pruned))
         if totals.sha256 != outcome.record["manifest_sha256"]:
             raise IntegrityError(
                 f"The server sealed {outcome.record['generation']} with another manifest than this client's "
@@ -207,11 +234,18 @@ def _answer(line: bytes, change: Change) -> tuple[bytes, int, int]:
     return fields[0], int(fields[1]), int(fields[2])
 
 
-def _spoil(lines: Iterator[bytes], wanted: set[bytes]) -> Iterator[bytes]:
-    """The base's lines, those of ``wanted`` paths with a signature that nothing has: they are sent again."""
+def _groups(lines: Iterator[bytes], wanted: set[bytes]) -> set[LinkGroup]:
+    """The inodes of ``wanted``: all names of one must be sent together to stay one."""
+    groups = (manifest.decode(line).link_group for line in lines if manifest.line_path(line) in wanted)
+    return {group for group in groups if group is not None}
+
+
+def _spoil(lines: Iterator[bytes], wanted: set[bytes], groups: set[LinkGroup]) -> Iterator[bytes]:
+    """The base's lines, those of ``wanted`` paths and ``groups`` with a signature that nothing has: sent again."""
     for line in lines:
-        spoiled = manifest.line_path(line) in wanted
-        yield manifest.encode(manifest.decode(line)._replace(ctime_ns=-1)) if spoiled else line
+        entry = manifest.decode(line)
+        spoiled = entry.path in wanted or entry.link_group in groups
+        yield manifest.encode(entry._replace(ctime_ns=-1)) if spoiled else line
 
 
 def _judge(sent: send.Sent) -> None:
@@ -245,8 +279,19 @@ def run_hook(command: str) -> None:
     Raises:
         SedaiError: it failed; with its last words.
     """
-    try:
-        run(["sh", "-c", command], extra_environment={"HOME": os.path.expanduser("~")})
-    except ProcessError as error:
-        raise SedaiError(f"The command `{command}` failed (status {error.status}): {error.stderr}",
-                         "Mend the command, then run the backup again.") from error  # fmt: skip
+    # Into a file: a command that leaves something running in the background would keep a pipe open for ever.
+    with tempfile.TemporaryFile() as output:
+        status = subprocess.run(
+            ["sh", "-c", command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment(),
+            check=False,
+        ).returncode
+        output.seek(max(0, output.tell() - 2000))
+        said = output.read().decode(errors="replace").strip()
+    if status != 0:
+        raise SedaiError(
+            f"The command `{command}` failed (status {status}): {said}", "Mend the command, then run the backup again."
+        )

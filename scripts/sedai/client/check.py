@@ -114,7 +114,7 @@ def freshness(newest: str, now: float, server_now: float, max_age_hours: int) ->
 def summary(result: Result) -> str:
     """What a person reads at the end of a check."""
     record = result.record
-    if not record:
+    if "level" not in record:
         return ""
     names = record["checked"]
     which = names[0] if len(names) == 1 else f"{len(names)} generations"

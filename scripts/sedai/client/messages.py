@@ -28,12 +28,14 @@ _SUBJECTS = {
     "en": {
         "backup_failed": "[sedai] {client}: backup FAILED",
         "backup_findings": "[sedai] {client}: backup done, {count} finding(s)",
+        "after_failed": "[sedai] {client}: backup done, but a command after it FAILED",
         "check_failed": "[sedai] {client}: integrity check could not run",
         "check_findings": "[sedai] {client}: integrity check found {count} problem(s)",
     },
     "ja": {
         "backup_failed": "[sedai] {client}: バックアップ失敗",
         "backup_findings": "[sedai] {client}: バックアップ完了、問題 {count} 件",
+        "after_failed": "[sedai] {client}: バックアップは完了、後処理コマンドが失敗",
         "check_failed": "[sedai] {client}: 整合性チェックを実行できません",
         "check_findings": "[sedai] {client}: 整合性チェックで問題 {count} 件",
     },
@@ -43,6 +45,7 @@ _MEANINGS = {
     "en": {
         "backup_failed": "No new generation was made. The generations on the server are untouched.",
         "backup_findings": "A new generation was sealed and proven, but what is listed here is not in it as it should be.",
+        "after_failed": "A new generation was sealed and proven. A command that was to run after it failed.",
         "check_failed": "It is not known whether the generations on the server are intact.",
         "check_findings": "Something stored on the server, or its age, is not what it should be. "
         "The next backup sends damaged files of the newest generation again if this machine still has them.",
@@ -50,6 +53,7 @@ _MEANINGS = {
     "ja": {
         "backup_failed": "新しい世代は作成されていません。サーバー上の既存の世代は無傷です。",
         "backup_findings": "新しい世代は作成・検証されましたが、以下のものは正しく含まれていません。",
+        "after_failed": "新しい世代は作成・検証されました。その後に実行するコマンドが失敗しました。",
         "check_failed": "サーバー上の世代が無事かどうか確認できていません。",
         "check_findings": "サーバー上のデータまたはその日時が、あるべき状態と異なります。"
         "最新世代の壊れたファイルは、このマシンに残っていれば次のバックアップで再送されます。",
@@ -76,13 +80,14 @@ _LABELS = {
 }
 
 _SHOWN_DETAILS = 50
+_LONGEST_DETAIL = 1000
 
 
 def compose(incident: Incident, client: str, log_file: str, language: str) -> Alert:
     """The mail about ``incident`` in ``language`` (``en`` or ``ja``)."""
     labels = _LABELS[language]
     subject = _SUBJECTS[language][incident.kind].format(client=client, count=len(incident.details))
-    shown = list(incident.details[:_SHOWN_DETAILS])
+    shown = [detail[:_LONGEST_DETAIL] for detail in incident.details[:_SHOWN_DETAILS]]
     if len(incident.details) > len(shown):
         shown.append(labels["more"].format(count=len(incident.details) - len(shown), log=log_file))
     parts = (

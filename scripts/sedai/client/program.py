@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -18,7 +19,7 @@ from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import Incident, compose
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, SedaiError
+from sedai.core.errors import ExitCode, LockedError, SedaiError
 from sedai.core.log import open_log
 
 EXIT_CODES = """\
@@ -35,11 +36,13 @@ class Result:
     """How a program ended: ``findings`` are lines for people, ``record`` goes into the run record.
 
     ``last_good``: the newest generation known to be whole, where the program knows better than the run records.
+    ``incident``: why the run counts as failed though its work was done; a key of the messages.
     """
 
     findings: Sequence[str] = ()
     record: dict[str, Any] = field(default_factory=dict)
     last_good: str | None = None
+    incident: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
     try:
         result = work()
         code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
+        code = ExitCode.NOT_DONE if result.incident else code
         lines = list(result.findings)
     except SedaiError as error:
         code, lines = error.exit_code, str(error).splitlines()
@@ -99,17 +103,20 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
         context.log.warning("%s: %s", name, line)
     ended = time.time()
     context.log.info("%s: exit %d after %.1f s", name, code, ended - started)
-    context.state.record_run(
-        {"program": name, "started": started, "ended": ended, "exit": int(code), "lines": lines[:50], **result.record}
-    )
+    record = {"program": name, "started": started, "ended": ended, "exit": int(code), "lines": lines[:50]}
+    try:
+        context.state.record_run(record | result.record)
+    except (OSError, LockedError) as error:  # a full disk must not keep the alert back
+        context.log.error("the run could not be recorded: %s", error)
+    result.record.setdefault("lines", lines)
     if code is not ExitCode.CLEAN:
         kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
         last_good = _last_good(context.state) if result.last_good is None else result.last_good
-        incident = Incident(kind, lines, last_good, command)
-        context.outbox.add(
-            compose(incident, context.config.client, str(context.config.log_file), context.config.language)
-        )
-    context.outbox.flush_alone(context.config)
+        incident = Incident(result.incident or kind, lines, last_good, command)
+        config = context.config
+        context.outbox.send(compose(incident, config.client, str(config.log_file), config.language), config)
+    else:
+        context.outbox.flush_alone(context.config)
     return code, result
 
 
@@ -125,6 +132,7 @@ def _last_good(state: State) -> str:
 
 def exit_with(work: Callable[[], ExitCode]) -> None:
     """Run a program's main function and end the process; an error before the log is open goes to stderr alone."""
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         code = work()
     except SedaiError as error:
@@ -133,4 +141,12 @@ def exit_with(work: Callable[[], ExitCode]) -> None:
     except KeyboardInterrupt:
         print("Interrupted; nothing is lost, run it again.", file=sys.stderr)
         code = ExitCode.NOT_DONE
+    except Exception as error:
+        print(f"Unexpected: {error!r}", file=sys.stderr)
+        code = ExitCode.NOT_DONE
     sys.exit(code)
+
+
+def _stopped(number: int, frame: object) -> None:
+    """SIGTERM (a shutdown) ends a run like any other failure: its closing commands run and a person hears of it."""
+    raise SedaiError("The run was stopped by SIGTERM.", "Run it again: it goes on from what was sent.")

@@ -17,7 +17,7 @@ from sedai.client.progress import Reporter
 from sedai.client.scan import signature
 from sedai.client.state import State, fetch_manifest
 from sedai.core import manifest, wire
-from sedai.core.errors import ProcessError, UsageError
+from sedai.core.errors import IntegrityError, ProcessError, UsageError
 from sedai.core.manifest import Entry
 
 _CHUNK = 1 << 20
@@ -68,7 +68,7 @@ def select(lines: Iterator[bytes], paths: Sequence[bytes]) -> list[Entry]:
     for line in lines:
         path = manifest.line_path(line)
         for wanted in paths:
-            if path == wanted or path.startswith(wanted + b"/"):
+            if not wanted or path == wanted or path.startswith(wanted + b"/"):
                 unmet.discard(wanted)
                 chosen.append(manifest.decode(line))
                 break
@@ -124,7 +124,7 @@ def restore(
         send.push(argv, (entry.path for entry in sorted([*absent, *chosen], key=_order)), sent, advance)
     if sent.status not in (0, 23):
         raise ProcessError(f"Restoring broke off (rsync status {sent.status}): {' '.join(sent.complaints[-4:])}",
-                           sent.status, "", "Run it again: it goes on from there.")  # fmt: skip
+                           sent.status, "", "Run it again with --overwrite: it goes on from there.")  # fmt: skip
     done.findings = [*sent.complaints, *_compare(root, [*absent, *chosen])]
     return done
 
@@ -135,7 +135,13 @@ def _order(entry: Entry) -> bytes:
 
 def _trusted_digest(state: State, record: dict[str, Any]) -> str:
     """The manifest digest that this client saw sealed; on a machine that saw none, the server's word."""
-    return state.sealed().get(str(record["generation"]), str(record["manifest_sha256"]))
+    generation = str(record["generation"])
+    sealed = state.sealed()
+    if generation not in sealed and "manifest_sha256" not in record:
+        raise IntegrityError(
+            f"The record of {generation} is damaged: {record.get('error', '')}", "Restore from another generation."
+        )
+    return sealed[generation] if generation in sealed else str(record["manifest_sha256"])
 
 
 def _tree_path(path: Path) -> bytes:

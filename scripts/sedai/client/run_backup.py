@@ -29,7 +29,7 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
     """
     reporter = Reporter(quiet=quiet)
     settings = context.config.backup
-    with lock.exclusive(context.state.lock, "A backup of this machine"):
+    with lock.exclusive(context.state.run_lock, "A backup of this machine"):
         late: list[str] = []
         try:
             for command in () if dry_run else settings.before:
@@ -37,20 +37,27 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
                 outcome = backup.Run(context.config, context.state, connection, reporter).carry_out(dry_run=dry_run)
-        finally:
-            for command in () if dry_run else settings.after:
-                late += _after(context, command)
-    return Result([*map(describe, outcome.problems), *late], _record(outcome, dry_run))
+        except SedaiError as error:
+            late = [] if dry_run else _after(context)
+            error.message = "\n".join([error.message, *late])
+            raise
+    late = [] if dry_run else _after(context)
+    for path in outcome.vanished:
+        context.log.info("vanished while it was backed up: /%s", path)
+    findings = [*map(describe, outcome.problems), *late]
+    return Result(findings, _record(outcome, dry_run), incident="after_failed" if late else "")
 
 
-def _after(context: Context, command: str) -> list[str]:
-    """Run one closing command, whatever came before: it may have to thaw what an opening one froze."""
-    try:
-        backup.run_hook(command)
-    except SedaiError as error:
-        context.log.error("%s", error)
-        return [error.message]
-    return []
+def _after(context: Context) -> list[str]:
+    """Run the closing commands, whatever came before: they may have to thaw what an opening one froze."""
+    failed = []
+    for command in context.config.backup.after:
+        try:
+            backup.run_hook(command)
+        except SedaiError as error:
+            context.log.error("%s", error)
+            failed.append(error.message)
+    return failed
 
 
 def describe(problem: Problem) -> str:
@@ -70,7 +77,7 @@ def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
         "new_bytes": outcome.record.get("new_bytes", 0),
         "plan": asdict(outcome.tally),
         "sent_files": outcome.sent_files,
-        "vanished": outcome.vanished,
+        "vanished": len(outcome.vanished),
         "changed_while_read": outcome.changed_while_read,
         "pruned": outcome.pruned,
         "seconds": outcome.seconds,
@@ -81,7 +88,7 @@ def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
 def summary(result: Result) -> str:
     """What a person reads at the end of a backup."""
     record = result.record
-    if not record:
+    if "plan" not in record:
         return ""
     tally = record["plan"]
     if record["dry_run"]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
 import pathspec
 
 from sedai.client.config import ClientConfig, Source
-from sedai.core import manifest
+from sedai.core import manifest, wire
 from sedai.core.walk import Visit, walk
 
 CACHE_TAG = b"CACHEDIR.TAG"
@@ -65,7 +65,10 @@ def target(path: bytes, stat: os.stat_result) -> bytes:
 
 
 class Scan:
-    """One scan of all sources. :attr:`problems` is complete when :meth:`entries` is exhausted."""
+    """One scan of all sources. :attr:`problems` is complete when :meth:`entries` is exhausted.
+
+    :attr:`devices` tells on which device each source was seen, by its path.
+    """
 
     def __init__(self, config: ClientConfig, had_entries: Callable[[bytes], bool], root: bytes = b"/") -> None:
         """``had_entries(path)`` tells whether the base has anything below ``path``; ``root`` is where the tree begins."""
@@ -73,27 +76,37 @@ class Scan:
         self._had_entries = had_entries
         self._root = root
         self.problems: list[Problem] = []
+        self.devices: dict[bytes, int] = {}
         self._unlisted: list[bytes] = []
 
     def entries(self) -> Iterator[Scanned]:
         """Everything in the sources and the directories above them, in walk order."""
         above: set[bytes] = set()
         for source in sorted(self._config.sources, key=lambda source: manifest.order(source.tree_path)):
-            yield from self._ancestors(source.tree_path, above)
-            yield from self._source(source)
+            barred = yield from self._ancestors(source.tree_path, above)
+            if barred is None:
+                yield from self._source(source)
+            else:
+                self.problems.append(barred._replace(path=source.tree_path))
+                yield Scanned(barred.path, b"", b"")
 
-    def _ancestors(self, path: bytes, above: set[bytes]) -> Iterator[Scanned]:
+    def _ancestors(self, path: bytes, above: set[bytes]) -> Generator[Scanned, None, Problem | None]:
+        """The directories above ``path`` that were not told yet; returns the one that bars the way, if one does."""
         parts = path.split(b"/")
         for depth in range(1, len(parts)):
             parent = b"/".join(parts[:depth])
             if parent in above:
                 continue
-            above.add(parent)
             try:
-                stat = os.stat(self._root + parent)
-            except OSError:
-                return  # the source itself is missing then, and is told as such
+                stat = os.lstat(self._root + parent)
+            except OSError as error:
+                return Problem("source_missing", parent, f"/{wire.text(parent)}: {error.strerror}")
+            if not st.S_ISDIR(stat.st_mode):
+                real = wire.text(os.path.realpath(self._root + path))
+                return Problem("source_is_symlink", parent, f"/{wire.text(parent)} is one; name {real} instead")
+            above.add(parent)
             yield from self._found(parent, stat)
+        return None
 
     def _source(self, source: Source) -> Iterator[Scanned]:
         path = source.tree_path
@@ -113,6 +126,7 @@ class Scan:
             yield Scanned(path, b"", b"")
             return
         yield from self._found(path, stat)
+        self.devices[path] = stat.st_dev
         if st.S_ISDIR(stat.st_mode):
             yield from self._below(source, stat.st_dev)
 
@@ -126,7 +140,8 @@ class Scan:
         def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
             directory = st.S_ISDIR(stat.st_mode)
             if spec is not None:
-                name = os.fsdecode(path[start:])
+                # pathspec takes a newline for the end of a name; no pattern means this private character.
+                name = os.fsdecode(path[start:]).replace("\n", "\ue000")
                 if spec.match_file(name + "/" if directory else name):
                     return Visit.LEAVE_OUT
             if not directory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import threading
@@ -75,9 +76,14 @@ def parse_line(line: bytes) -> tuple[bytes, bytes, int] | None:
     fields = line.rstrip(b"\n").split(b"|", 3)
     if len(fields) != 4 or len(fields[0]) != 11:
         return None
-    name = _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), fields[3])
+    name = unescape_name(fields[3])
     digest = fields[1].strip()
     return name.rstrip(b"/"), digest, int(fields[2]) if fields[2].isdigit() else 0
+
+
+def unescape_name(name: bytes) -> bytes:
+    """A file name as rsync prints it (``\\#ooo`` for bytes that are not printable), back to its bytes."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), name)
 
 
 def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[[int], None]) -> None:
@@ -90,8 +96,9 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     errors: list[bytes] = []
+    failures: list[Exception] = []
     readers = [
-        threading.Thread(target=_feed, args=(process.stdin, paths), daemon=True),
+        threading.Thread(target=_feed, args=(process.stdin, paths, failures), daemon=True),
         threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True),
     ]
     for reader in readers:
@@ -107,13 +114,20 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     for reader in readers:
         reader.join()
     sent.status = process.wait()
+    if failures:
+        raise failures[0]
     sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]
 
 
-def _feed(stream: IO[bytes], paths: Iterable[bytes]) -> None:
+def _feed(stream: IO[bytes], paths: Iterable[bytes], failures: list[Exception]) -> None:
+    """Write ``paths``; the stream is closed whatever happens, or rsync would wait for ever."""
     try:
         for path in paths:
             stream.write(path + b"\0")
-        stream.close()
-    except (BrokenPipeError, OSError):
+    except BrokenPipeError:
         pass  # rsync ended early; its status and complaints tell why
+    except Exception as error:
+        failures.append(error)
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from sedai.client import plan
 from sedai.client.plan import Planned, Step
 from sedai.client.scan import Problem, Scanned, signature, target
+from sedai.client.send import unescape_name
 from sedai.core import manifest
 from sedai.core.wire import Change
 
@@ -18,16 +20,19 @@ Look = Callable[[bytes], Scanned | None]
 # A file written twice within one tick of the kernel's clock keeps its ctime: one that is this young is sent again.
 _RACY_NS = 100_000_000
 _NOISE = ("rsync error:", "rsync warning:", "file has vanished:")
+_NAMED = re.compile(r'"([^"]*)"')
 
 
 def look(path: bytes, root: bytes = b"/") -> Scanned | None:
-    """The path as it is now, or None where it is gone."""
+    """The path as it is now; None where it is gone, an empty signature where it can't be looked at."""
     try:
         stat = os.lstat(root + path)
         line = signature(path, stat)
         return None if line is None else Scanned(path, line, target(root + path, stat))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError:
+        return Scanned(path, b"", b"")
 
 
 @dataclass
@@ -36,6 +41,7 @@ class Settlement:
 
     again: dict[bytes, Planned] = field(default_factory=dict)
     gone: set[bytes] = field(default_factory=set)
+    unreadable: set[bytes] = field(default_factory=set)
     unstable: set[bytes] = field(default_factory=set)
     young: set[bytes] = field(default_factory=set)
     unsent: list[bytes] = field(default_factory=list)
@@ -49,8 +55,10 @@ def find_changed(planned: Iterable[Planned], look_at: Look, now_ns: Callable[[],
         if item.step is Step.REMOVED:
             continue
         current = look_at(item.path)
-        if current is None:
+        if current is None or (_is_directory(item.line) and not _is_directory(current.signature)):
             found.gone.add(item.path)
+        elif not current.signature:
+            found.unreadable.add(item.path)
         elif not item.line.startswith(current.signature):
             found.again[item.path] = Planned(item.step, item.path, plan.line_of(current))
         elif now_ns() - manifest.decode(item.line).ctime_ns < _RACY_NS:
@@ -64,8 +72,14 @@ def find_unstable(found: Settlement, look_at: Look) -> None:
         current = look_at(path)
         if current is None:
             found.gone.add(path)
+        elif not current.signature:
+            found.unreadable.add(path)
         elif not item.line.startswith(current.signature):
             found.unstable.add(path)
+
+
+def _is_directory(line: bytes) -> bool:
+    return line.split(b"\t", 2)[1:2] == [b"d"]
 
 
 def changes(
@@ -81,18 +95,20 @@ def changes(
             yield Change(item.path, None)
             continue
         if item.path in found.gone:
+            if item.step is Step.MODIFIED and _is_directory(item.line):
+                continue  # what the base has below it stays too; the next scan drops it as a whole
             found.entries_lost += 1
             if item.step is Step.MODIFIED:
                 yield Change(item.path, None)
             continue
         entry = manifest.decode(item.line)
-        if entry.kind == "f":
-            digest = digests.get(item.path) or by_group.get(entry.link_group)
-            if digest is None:
-                found.unsent.append(item.path)
-                if item.step is Step.NEW:
-                    found.entries_lost += 1
-                continue
+        digest = digests.get(item.path) or by_group.get(entry.link_group)
+        if item.path in found.unreadable or (entry.kind == "f" and digest is None):
+            found.unsent.append(item.path)
+            if item.step is Step.NEW:
+                found.entries_lost += 1
+            continue
+        if entry.kind == "f" and digest is not None:
             entry = entry._replace(xxh128=digest)
         unstable = item.path in found.unstable
         if unstable or item.path in found.young:
@@ -106,9 +122,9 @@ def _latest(planned: Iterable[Planned], found: Settlement) -> Iterator[Planned]:
 
 def _digests_by_group(
     planned: Iterable[Planned], digests: dict[bytes, bytes]
-) -> dict[tuple[int, int, int, int] | None, bytes]:
+) -> dict[manifest.LinkGroup | None, bytes]:
     """rsync names the digest of one of a file's hard-linked names only; the others share it."""
-    by_group: dict[tuple[int, int, int, int] | None, bytes] = {}
+    by_group: dict[manifest.LinkGroup | None, bytes] = {}
     for item in planned:
         if item.line and item.path in digests:
             group = manifest.decode(item.line).link_group
@@ -119,10 +135,10 @@ def _digests_by_group(
 
 def problems(found: Settlement, complaints: Iterable[str]) -> Iterator[Problem]:
     """What a person must hear: files that could not be read, and everything else that rsync complained about."""
-    explained = [*found.unsent, *found.gone]
+    explained = {*found.unsent, *found.gone}
     for path in found.unsent:
-        yield Problem("unreadable", path, "rsync could not read it")
+        yield Problem("unreadable", path, "it could not be read")
     for line in complaints:
-        if line.startswith(_NOISE) or any(os.fsdecode(path) in line for path in explained):
-            continue
-        yield Problem("rsync", b"", line)
+        named = {unescape_name(os.fsencode(name)).lstrip(b"/") for name in _NAMED.findall(line)}
+        if not line.startswith(_NOISE) and not named & explained:
+            yield Problem("rsync", b"", line)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sedai.client.connection import Connection
-from sedai.core import manifest
+from sedai.core import lock, manifest
 from sedai.core.errors import IntegrityError
 
 _KEPT_RUNS = 1000
@@ -29,7 +29,7 @@ class State:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
-    def lock(self) -> Path:
+    def run_lock(self) -> Path:
         """Held while a backup runs."""
         return self.root / "lock"
 
@@ -87,8 +87,9 @@ class State:
     def record_run(self, record: dict[str, Any]) -> None:
         """Append one run record (one JSON object a line), and keep the newest thousand."""
         path = self.root / "runs.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines()[-_KEPT_RUNS:] if path.exists() else []
-        write_atomically(path, "\n".join([*lines, json.dumps(record, ensure_ascii=False)]) + "\n")
+        with lock.exclusive(self.root / "runs.lock", "Another recording", wait_seconds=10):
+            lines = path.read_text(encoding="utf-8").splitlines()[-_KEPT_RUNS:] if path.exists() else []
+            write_atomically(path, "\n".join([*lines, json.dumps(record, ensure_ascii=False)]) + "\n")
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """The run records, oldest first; a damaged line is passed over."""
@@ -99,15 +100,10 @@ class State:
             except ValueError:
                 continue
 
-    def last_done(self, program: str) -> float:
-        """When ``program`` was last done (seconds since 1970), whatever it found; 0 for never."""
-        return max(
-            (float(run["ended"]) for run in self.runs() if run["program"] == program and run["exit"] <= 1), default=0.0
-        )
-
     def is_due(self, program: str, every_hours: float = 24.0) -> bool:
-        """Whether the last time that ``program`` was done is longer ago than ``every_hours``."""
-        age = time.time() - self.last_done(program)
+        """Whether the last run of ``program`` that was done, whatever it found, began longer ago than ``every_hours``."""
+        done = (float(run["started"]) for run in self.runs() if run["program"] == program and run["exit"] <= 1)
+        age = time.time() - max(done, default=0.0)
         return age < 0 or age > every_hours * 3600
 
 

@@ -37,6 +37,9 @@ _UNESCAPES = {escaped: raw for raw, escaped in _ESCAPES.items()}
 _ESCAPED = re.compile(rb"\\[\\tnr]")
 
 
+LinkGroup = tuple[int, int, int, int]
+
+
 class Entry(NamedTuple):
     """One line of a manifest, decoded."""
 
@@ -55,7 +58,7 @@ class Entry(NamedTuple):
     target: bytes
 
     @property
-    def link_group(self) -> tuple[int, int, int, int] | None:
+    def link_group(self) -> LinkGroup | None:
         """What all names of one inode have in common, or None for a file with one name."""
         if self.nlink < 2 or self.kind == "d":
             return None

@@ -43,11 +43,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Recipients by what became of their mail, the last refusal, and whether it concerns every mail."""
+    """Recipients by what became of their mail, the last refusal, and whether it concerns every mail.
+
+    ``lost`` has a sentence for each mail that was neither delivered nor stored.
+    """
 
     delivered: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     parked: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     refusal: Reply | None = None
     blocked: bool = False
 
@@ -56,6 +60,7 @@ class Outcome:
             self.delivered + other.delivered,
             self.waiting + other.waiting,
             self.parked + other.parked,
+            self.lost + other.lost,
             other.refusal or self.refusal,
             self.blocked or other.blocked,
         )
@@ -96,7 +101,7 @@ class PostOffice:
         """Store one mail for each recipient, then try to deliver them at once.
 
         Raises:
-            NotSpooledError: a mail could be neither stored nor delivered.
+            NotSpooledError: some mails could be neither stored nor delivered; all others were tried before.
         """
         outcome = Outcome()
         with contextlib.ExitStack() as stack:
@@ -111,6 +116,10 @@ class PostOffice:
             for one in held:
                 blocked = Outcome(waiting=(one.letter.envelope.recipient,))
                 outcome += blocked if outcome.blocked else self._attempt(one)
+        if outcome.lost:
+            raise NotSpooledError(
+                "\n".join(outcome.lost), "Make room on that disk, or mend the directory's owner and mode."
+            )
         return outcome
 
     def flush(self) -> Outcome:
@@ -150,7 +159,7 @@ class PostOffice:
     def _is_due(self, path: Path, now: float) -> bool:
         try:
             return schedule.is_due(read(path).envelope.next_attempt, now)
-        except (DamagedMailError, FileNotFoundError):
+        except (DamagedMailError, OSError):
             return True  # the attempt finds out what is wrong with it
 
     def _attempt_all(self, paths: list[Path]) -> Outcome:
@@ -159,13 +168,20 @@ class PostOffice:
             if outcome.blocked:
                 break
             try:
-                with self.spool.hold(path) as held:
-                    if held is not None:
-                        outcome += self._attempt(held)
-            except DamagedMailError as error:
-                self.log.error("%s; moved to %s", error.message, self.spool.failed)
-                self.spool.park(path)
+                outcome += self._attempt_file(path)
+            except OSError as error:
+                # A file that we may not read, or can't move, keeps no other mail in.
+                self.log.error("%s is passed over: %s", path, error)
         return outcome
+
+    def _attempt_file(self, path: Path) -> Outcome:
+        try:
+            with self.spool.hold(path) as held:
+                return Outcome() if held is None else self._attempt(held)
+        except DamagedMailError as error:
+            self.spool.park(path)
+            self.log.error("%s; moved to %s", error.message, self.spool.failed)
+            return Outcome()
 
     def _attempt(self, held: Held) -> Outcome:
         """Try to deliver a held mail and store what came of it."""
@@ -212,10 +228,11 @@ class PostOffice:
         self.log.error("the spool %s can't be written: %s", self.spool.directory, reason)
         reply = self.send(self.settings, letter.envelope.recipient, letter.message)
         if reply.status != schedule.DELIVERED:
-            raise NotSpooledError(
+            lost = (
                 f"The mail for {letter.envelope.recipient} is lost unless you send it again: the spool "
-                f"{self.spool.directory} can't be written ({reason.strerror}), and {reply}",
-                "Make room on that disk, or mend the directory's owner and mode.",
+                f"{self.spool.directory} can't be written ({reason.strerror}), and {reply}"
             )
+            self.log.error("%s", lost)
+            return Outcome(lost=(lost,))
         self.log.info("delivered to %s without the spool", letter.envelope.recipient)
         return Outcome(delivered=(letter.envelope.recipient,))

@@ -32,6 +32,8 @@ def _describe(path: Path) -> list[str]:
         return []  # delivered while we looked
     except DamagedMailError as error:
         return [f"  {error.message}"]
+    except OSError as error:
+        return [f"  {path.name} can't be read: {error.strerror}"]
     envelope = letter.envelope
     subject = email.message_from_bytes(letter.message, policy=email.policy.default)["Subject"]
     lines = [

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat as st
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,12 +34,15 @@ def lay(base_tree: Path, base_lines: Iterator[bytes], farm: Path) -> tuple[int, 
         source, target = source_root + b"/" + path, target_root + b"/" + path
         try:
             if kind == b"d":
+                if not st.S_ISDIR(os.lstat(source).st_mode):
+                    raise NotADirectoryError(source)
                 os.mkdir(target, 0o700)
                 open_directories.append((path, int(mtime)))
                 copy_attributes(source, target)
             else:
                 _link(source, target)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            # Gone, or (a directory can't be linked) replaced by something else.
             missing.append(path)
             continue
         laid += 1

@@ -69,16 +69,12 @@ class Gate:
         handler = verbs.get(command)
         if handler is None:
             raise UsageError(f"The gate knows no {command[:40]!r}.", f"It knows: {', '.join(verbs)}.")
-        wire.write_object(self.answers, {"result": handler(self._request())})
+        try:
+            result = handler(self._request())
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"The request for `{command}` has a value that does not fit: {error}") from error
+        wire.write_object(self.answers, {"result": result})
         return 0
-
-    def refuse(self, command: str, error: SedaiError) -> None:
-        """Tell the client why not, on the stream that it reads as text."""
-        if command.startswith("rsync "):
-            sys.stderr.write(f"sedai: {error}\n")
-            return
-        kind = {LockedError: "locked", UsageError: "usage"}.get(type(error), "server")
-        wire.write_object(self.answers, {"error": error.message, "hint": error.hint, "kind": kind})
 
     def _request(self) -> dict[str, Any]:
         line = self.requests.readline(wire.LONGEST_LINE * 32)
@@ -101,7 +97,7 @@ class Gate:
         skew = float(request.get("time", 0.0)) - time.time()
         with self._locked():
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
-            newest = self.store.newest()
+            newest = self.store.base()
             record = self.store.record(newest) if newest else None
         usage = shutil.disk_usage(self.store.root)
         return {
@@ -122,7 +118,7 @@ class Gate:
                 return self._transfer(transfer.send_command(asked, self._seen(tree, transfer.TREE)),
                                       {tree: transfer.TREE}, {})  # fmt: skip
         with self._locked():
-            newest = self.store.newest()
+            newest = self.store.base()
             base = self.store.tree(newest) if newest else self.store.incoming / "no-base"
             base.mkdir(mode=0o700, exist_ok=True)
             delta = self.store.delta
@@ -147,10 +143,19 @@ class Gate:
             with incoming.open("wb") as stream:
                 shutil.copyfileobj(self.requests, stream)
             with incoming.open("rb") as stream:
-                record = seal(self.store, self.client, wanted, wire.read_changes(stream), self._answer,
-                              lambda checked: wire.write_object(self.answers, {"progress": checked}))  # fmt: skip
+                try:
+                    record = seal(
+                        self.store, self.client, wanted, wire.read_changes(stream), self._answer, self._progress
+                    )
+                except IntegrityError:
+                    # What arrived contradicts what the client has now: the next run starts with an empty delta.
+                    shutil.rmtree(self.store.delta, ignore_errors=True)
+                    raise
+            again = self.store.wanted()
+            if again:
+                with incoming.open("rb") as stream:
+                    self.store.wanted_no_more({c.path for c in wire.read_changes(stream) if c.path in again})
             incoming.unlink()
-            self.store.wanted_no_more()
             self.store.prepare()
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip
@@ -160,12 +165,20 @@ class Gate:
     def _answer(self, line: bytes) -> None:
         self.answers.write(line)
 
+    def _progress(self, checked: int) -> None:
+        wire.write_object(self.answers, {"progress": checked})
+
     def _prune(self) -> dict[str, Any]:
         skew = _read_skew(self.store.incoming / "clock_skew")
         if abs(skew) > CLOCK_TOLERANCE_SECONDS:
             self.log.warning("%s: nothing pruned, the clocks differ by %.0f s", self.client, skew)
             return {"pruned": [], "not_pruned": f"the clocks of client and server differ by {skew:.0f} s"}
-        done = pruning.prune(self.store, self.config.retention_for(self.client))
+        try:
+            done = pruning.prune(self.store, self.config.retention_for(self.client))
+        except OSError as error:
+            # The seal is done and stays done.
+            self.log.exception("%s: pruning failed", self.client)
+            return {"pruned": [], "not_pruned": f"pruning failed: {error}"}
         for name in done.dropped:
             self.log.info("%s: pruned %s", self.client, name)
         return {"pruned": list(done.dropped), "not_pruned": ""}
@@ -221,8 +234,11 @@ class Gate:
         subject, body = str(request.get("subject", "")), str(request.get("body", ""))
         if not subject or len(subject) > _LONGEST_SUBJECT or len(body) > _LONGEST_BODY:
             raise UsageError("An alert needs a subject of 1 to 400 characters and at most 1 MiB of text.")
+        if subject.startswith("-") or not subject.isprintable() or "\0" in body:
+            raise UsageError("An alert's subject can't begin with a dash or hold control characters.")
         if not self.config.alert_command:
-            raise UsageError("This server has no alert_command.", "Set backup_server_alert_command and run site.yml.")
+            self.log.warning("%s: alert %r (no alert_command is set): %s", self.client, subject, body)
+            return {"alert": "logged"}
         try:
             done = run([*self.config.alert_command, subject], stdin=body.encode(), success=(0, 75), timeout=180)
         except ProcessError as error:
@@ -256,3 +272,12 @@ def _read_skew(path: Path) -> float:
 def original_command() -> str:
     """What the client asked for, as sshd hands it to a forced command."""
     return os.environ.get("SSH_ORIGINAL_COMMAND", "")
+
+
+def refuse(command: str, error: SedaiError, answers: IO[bytes]) -> None:
+    """Tell the client why not, on the stream that it reads as text."""
+    if command.startswith("rsync "):
+        sys.stderr.write(f"sedai: {error}\n")
+        return
+    kind = {LockedError: "locked", UsageError: "usage"}.get(type(error), "server")
+    wire.write_object(answers, {"error": error.message, "hint": error.hint, "kind": kind})

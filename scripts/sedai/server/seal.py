@@ -75,7 +75,7 @@ def seal(
         IntegrityError: something is not what the client said; there is no generation then, and the delta stays.
         UsageError: the client plans on another base than the newest.
     """
-    base = store.newest()
+    base = store.base()
     base_record = store.record(base) if base else None
     if (str(base) if base else "") != request.base or (
         base_record.manifest_sha256 if base_record else ""
@@ -89,8 +89,8 @@ def seal(
     added_bytes = _check_delta(store.delta, changes, sealed, answer, progress)
     # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
     totals = _write_manifest(store, base, sealed, staging / "manifest")
-    laid = _lay(store, base, base_record, tree)
-    edit = _Edit(store.delta, tree)
+    laid, lost = _lay(store, base, base_record, tree, sealed)
+    edit = _Edit(store.delta, tree, lost)
     edit.apply(sealed)
     edit.restore_directory_times(manifest.read(staging / "manifest"))
     _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
@@ -212,25 +212,31 @@ def _check_symlink(path: bytes, stat: os.stat_result, entry: manifest.Entry, sho
         raise IntegrityError(f"The symlink {shown} arrived with target {target!r}, the client has {entry.target!r}.")
 
 
-def _lay(store: ClientStore, base: Generation | None, record: Record | None, tree: Path) -> int:
+def _lay(
+    store: ClientStore, base: Generation | None, record: Record | None, tree: Path, sealed: Path
+) -> tuple[int, set[bytes]]:
+    """The farm; how many entries it has, and which of the base's are lost but replaced or removed by this run."""
     tree.mkdir(mode=0o700)
     if base is None or record is None:
-        return 0
+        return 0, set()
     laid, missing = farm.lay(store.tree(base), manifest.read(store.manifest(base)), tree)
-    if missing or laid != record.entries:
+    lost = set(missing)
+    unmended = lost - {change.path for change in _stored_changes(sealed) if change.path in lost} if lost else lost
+    if unmended or laid + len(missing) != record.entries:
         store.want_again(missing)
-        names = ", ".join(wire.text(path) for path in missing[:5])
+        names = ", ".join(wire.text(path) for path in sorted(unmended)[:5])
         raise IntegrityError(
             f"The base {base} has lost {record.entries - laid} of {record.entries} entries ({names}).",
             "Run the backup again: it sends what the base has lost.",
         )
-    return laid
+    return laid, lost
 
 
 class _Edit:
     """Applies the checked changes to the farm, and remembers which directories must get their times back."""
 
-    def __init__(self, delta: Path, tree: Path) -> None:
+    def __init__(self, delta: Path, tree: Path, lost: set[bytes]) -> None:
+        self._lost = lost
         self._delta = os.fsencode(delta)
         self._tree = os.fsencode(tree)
         self._touched: set[bytes] = set()
@@ -252,7 +258,7 @@ class _Edit:
         try:
             present = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
-            if change.line is None:
+            if change.line is None and change.path not in self._lost:
                 raise IntegrityError(f"The client removes {wire.text(change.path)}, which the base has not.") from None
             return
         is_directory = st.S_ISDIR(present.st_mode)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sedai.core import manifest
-from sedai.core.errors import UsageError
+from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 
 
@@ -43,7 +43,7 @@ class ClientStore:
 
         What was sent stays in the delta, unless it is part of a generation already.
         """
-        for leftover in ("staging", "spent", "trash"):
+        for leftover in ("staging", "spent"):
             if (self.incoming / leftover).exists():
                 shutil.rmtree(self.incoming / leftover)
         for directory in (self.generations_directory, self.delta):
@@ -57,9 +57,19 @@ class ClientStore:
         return sorted(generation for generation in found if generation is not None)
 
     def newest(self) -> Generation | None:
-        """The newest sealed generation: the base of the next one."""
+        """The newest sealed generation."""
         found = self.generations()
         return found[-1] if found else None
+
+    def base(self) -> Generation | None:
+        """The newest generation whose record can be read: what the next one is built on."""
+        for generation in reversed(self.generations()):
+            try:
+                self.record(generation)
+            except IntegrityError:
+                continue  # the check names it
+            return generation
+        return None
 
     def find(self, name: str) -> Generation:
         """The sealed generation ``name``, or the newest for ``latest``.
@@ -117,6 +127,8 @@ class ClientStore:
         except FileNotFoundError:
             return set()
 
-    def wanted_no_more(self) -> None:
-        """A seal brought everything that was wanted, or it is gone from the source."""
+    def wanted_no_more(self, mended: set[bytes]) -> None:
+        """A seal replaced or removed the paths ``mended``; what else is wanted stays so."""
+        remaining = self.wanted() - mended
         self._wanted.unlink(missing_ok=True)
+        self.want_again(remaining)

@@ -133,8 +133,9 @@ class Verifier:
         if entry.kind != "l" and (stored.mode, stored.uid, stored.gid) != (entry.mode, entry.uid, entry.gid):
             yield problem("attributes", f"{entry.mode:o} {entry.uid}:{entry.gid}",
                           f"{stored.mode:o} {stored.uid}:{stored.gid}")  # fmt: skip
-        if entry.kind == "l" and (found := os.readlink(path)) != entry.target:
-            yield problem("content", f"-> {wire.text(entry.target)}", f"-> {wire.text(found)}")
+        target = _link_target(path) if entry.kind == "l" else stored.device
+        if target != entry.target:
+            yield problem("content", f"target {wire.text(entry.target)}", f"target {wire.text(target)}")
         if entry.kind != "f":
             return
         self.tally.files += 1
@@ -172,6 +173,13 @@ def rising(generations: list[Generation]) -> Iterator[Problem]:
     for earlier, later in itertools.pairwise(generations):
         if later.time < earlier.time:
             yield Problem(str(later), "time", b"", f"later than {earlier}", str(later))
+
+
+def _link_target(path: bytes) -> bytes:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return b"(no symbolic link)"
 
 
 def _describe(stat: os.stat_result) -> str:

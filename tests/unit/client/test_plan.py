@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedai.client import plan
+from sedai.client.backup import _groups, _spoil
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.scan import Scanned
 from sedai.core import manifest
@@ -80,3 +81,13 @@ def test_what_could_not_be_read_stays_as_it_was(found: list[Scanned], kept: list
 def test_a_plan_line_reads_back(step: Step, path: bytes) -> None:
     planned = Planned(step, path, b"" if step is Step.REMOVED else line(path, 1))
     assert plan.decode(plan.encode(planned)) == planned
+
+
+def test_what_the_server_lost_is_sent_again_with_all_names_of_its_inode() -> None:
+    def linked(path: bytes, inode: int) -> bytes:
+        return b"%s\tf\t1\t0\t644\t0\t0\t2\t%d\t1\t-\t-\t\n" % (path, inode)
+
+    lines = [linked(b"a", 5), linked(b"b", 6), linked(b"c", 5), line(b"d", 1), line(b"e", 1)]
+    wanted = {b"a", b"e"}
+    spoiled = list(_spoil(iter(lines), wanted, _groups(iter(lines), wanted)))
+    assert [old != new for old, new in zip(lines, spoiled, strict=True)] == [True, False, True, False, True]

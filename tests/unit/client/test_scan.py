@@ -132,3 +132,30 @@ def test_any_change_changes_the_signature(tmp_path: Path) -> None:
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.lstat().st_mtime_ns == stat.st_mtime_ns
     assert signature(b"f", path.lstat()) != signature(b"f", stat), "ctime tells what mtime hides"
+
+
+def test_a_missing_parent_keeps_what_the_base_has(tmp_path: Path) -> None:
+    make(tmp_path, "media/other")
+    scanned = scan(tmp_path, [Source(Path("/media/usb/photos")), Source(Path("/media/other"))])
+    assert [(item.path, bool(item.signature)) for item in scanned.entries()] == [
+        (b"media", True),
+        (b"media/other", True),
+        (b"media/usb", False),
+    ]
+    assert [(problem.code, problem.path) for problem in scanned.problems] == [("source_missing", b"media/usb/photos")]
+
+
+def test_a_parent_that_is_a_symlink_is_refused_with_the_real_name(tmp_path: Path) -> None:
+    make(tmp_path, "real/d/f")
+    (tmp_path / "link").symlink_to("real")
+    scanned = scan(tmp_path, [Source(Path("/link/d"))])
+    assert [item.signature for item in scanned.entries()] == [b""]
+    [problem] = scanned.problems
+    assert problem.code == "source_is_symlink"
+    assert "real/d" in problem.detail
+
+
+def test_a_newline_in_a_name_neither_hides_nor_shows_it(tmp_path: Path) -> None:
+    make(tmp_path, "s/a.tmp\n", "s/d\nx/a.tmp", "s/d\nx/keep")
+    found = paths(scan(tmp_path, [Source(Path("/s"), exclude=("*.tmp",))]))
+    assert found == ["s", "s/a.tmp\n", "s/d\nx", "s/d\nx/keep"]

@@ -113,3 +113,35 @@ def test_directories_need_no_digest() -> None:
 def test_what_else_rsync_complains_about_is_told() -> None:
     lines = ["rsync: [receiver] rsync_xal_set: lsetxattr failed", "rsync error: some files (code 23)"]
     assert [problem.detail for problem in settle.problems(settle.Settlement(), lines)] == lines[:1]
+
+
+def test_a_file_that_can_t_be_looked_at_stays_and_is_told() -> None:
+    blind = Scanned(b"a", b"", b"")
+    changes, found = settled([planned(scanned(b"a"), Step.MODIFIED)], {b"a": DIGEST}, {b"a": blind})
+    assert changes == []
+    assert [problem.code for problem in settle.problems(found, [])] == ["unreadable"]
+
+
+def test_a_directory_that_vanished_stays_with_what_the_base_has_below_it() -> None:
+    below = planned(scanned(b"d/new"))
+    changes, found = settled([planned(scanned(b"d", kind=b"d"), Step.MODIFIED), below], {}, {})
+    assert changes == []
+    assert found.entries_lost == 1
+
+
+def test_a_directory_that_became_a_file_stays_as_it_was() -> None:
+    changes, _ = settled([planned(scanned(b"d", kind=b"d"), Step.MODIFIED)], {}, {b"d": scanned(b"d")})
+    assert changes == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('rsync: [sender] link_stat "/etc/a" failed: No such file or directory (2)', False),
+        ('rsync: [sender] link_stat "/etc/abc" failed: Input/output error (5)', True),
+        ('rsync: [sender] link_stat "/etc/n\\#012l" failed: No such file or directory (2)', False),
+    ],
+)
+def test_a_complaint_is_passed_over_only_for_its_own_path(line: str, told: bool) -> None:
+    found = settle.Settlement(gone={b"etc/a", b"etc/n\nl"})
+    assert bool(list(settle.problems(found, [line]))) is told

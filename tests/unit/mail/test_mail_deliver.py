@@ -11,6 +11,7 @@ import pytest
 
 from sedai.core import lock
 from sedai.mail.deliver import NotSpooledError, PostOffice, Reply
+from sedai.mail.listing import listing
 from sedai.mail.settings import MailSettings
 from sedai.mail.spool import Envelope, Letter, Spool, read
 
@@ -202,6 +203,33 @@ def test_neither_sent_nor_stored_is_said(office: PostOffice, provider: Provider)
     provider.answers["*"] = DOWN
     with pytest.raises(NotSpooledError, match=r"is lost unless you send it again.*cannot connect"):
         office.submit("disk full", "b")
+
+
+def test_without_the_spool_each_recipient_is_tried(office: PostOffice, provider: Provider) -> None:
+    without_room(office)
+    provider.answers["a@example.com"] = provider.answers["b@example.com"] = REFUSED
+    with pytest.raises(NotSpooledError) as caught:
+        office.submit("disk full", "b")
+    assert provider.asked == ["a@example.com", "b@example.com", "c@example.com"]
+    assert [line.split()[3] for line in caught.value.message.splitlines()] == ["a@example.com", "b@example.com"]
+    assert len(provider.taken) == 1
+
+
+@pytest.mark.parametrize("due", [True, False])
+def test_a_file_that_can_not_be_read_stops_nobody(
+    office: PostOffice, provider: Provider, caplog: pytest.LogCaptureFixture, due: bool
+) -> None:
+    provider.answers["*"] = DOWN
+    office.submit("s", "b")
+    if due:
+        make_due(office)
+    unreadable = office.spool.queue / "0.mail"
+    unreadable.mkdir()  # as unreadable as root's own file, and for root too
+    provider.answers.clear()
+    assert len(office.flush().delivered) == 3
+    assert office.spool.waiting() == [unreadable]
+    assert f"{unreadable} is passed over" in caplog.text
+    assert "0.mail can't be read" in listing(office.spool)
 
 
 def test_an_idle_flush_makes_nothing(office: PostOffice) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import send_alert_email
+from sedai.mail.deliver import Outcome
+
 ENTRY = Path(__file__).parents[3] / "scripts" / "send_alert_email.py"
 
 
@@ -153,6 +156,29 @@ def test_a_body_without_end_is_cut(host: Host) -> None:
     mail = host.spooled()[0]
     assert b"[cut here: the text was longer than 1 MB]" in mail
     assert len(mail) < 1_100_000
+
+
+def test_a_third_account_is_refused() -> None:
+    """The file is root's; who asks is neither root nor, under root, able to become it."""
+    done = subprocess.run(
+        [sys.executable, "-E", "-s", "-B", ENTRY, "/etc/passwd", "x", "y"],
+        capture_output=True,
+        check=False,
+        text=True,
+        user=65534 if os.geteuid() == 0 else None,
+    )
+    assert done.returncode == 78
+    assert "/etc/passwd belongs to root, and only root may send with it." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_was_given_up_is_not_said_to_be_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    send_alert_email._report(Outcome(waiting=("a@example.com",), parked=("b@example.com",)))
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "The mail for a@example.com waits in the spool and is tried again by cron.",
+        "The mail for b@example.com was given up; it is kept, and --list shows where.",
+    ]
 
 
 def test_the_mail_is_private_whatever_the_umask(host: Host) -> None:

@@ -1,0 +1,252 @@
+"""Sealing in a real directory: what was said is what is stored, or there is no generation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from sedai.client import scan
+from sedai.core import lock, manifest
+from sedai.core.errors import IntegrityError, UsageError
+from sedai.core.generation import Record, Retention
+from sedai.core.wire import Change
+from sedai.server import prune, verify
+from sedai.server.seal import Request, seal
+from sedai.server.store import ClientStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ClientStore]:
+    """An empty store of one client."""
+    made = ClientStore(tmp_path / "laptop")
+    made.prepare()
+    return made
+
+
+def line(store: ClientStore, path: str, **changes: object) -> Change:
+    """The change that seals ``path`` as it lies in the delta."""
+    place = store.delta / path
+    begin = scan.signature(os.fsencode(path), place.lstat())
+    assert begin is not None
+    target = manifest.escape(os.readlink(os.fsencode(place))) if place.is_symlink() else b""
+    entry = manifest.decode(begin + b"-\t-\t" + target + b"\n")
+    if entry.kind == "f":
+        entry = entry._replace(xxh128=xxhash.xxh3_128(place.read_bytes()).hexdigest().encode())
+    return Change(entry.path, manifest.encode(entry._replace(**changes)))  # type: ignore[arg-type]
+
+
+def send(store: ClientStore, *paths: str, content: str = "") -> list[Change]:
+    """Put files (directories end in a slash, symlinks are ``name -> target``) into the delta; the changes for them."""
+    store.prepare()
+    changes = []
+    for path in paths:
+        name, arrow, target = path.partition(" -> ")
+        place = store.delta / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if arrow:
+            place.symlink_to(target)
+        elif name.endswith("/"):
+            place.mkdir(exist_ok=True)
+        else:
+            place.write_text(content or name)
+        changes.append(name.rstrip("/"))
+    return [line(store, name) for name in changes]
+
+
+def sealed(store: ClientStore, changes: list[Change], entries: int) -> Record:
+    """Seal ``changes`` on the newest generation."""
+    store.prepare()
+    base = store.base()
+    record = store.record(base) if base else None
+    request = Request(str(base or ""), record.manifest_sha256 if record else "", entries, "now", ("/s",))
+    ordered = sorted(changes, key=lambda change: manifest.order(change.path))
+    return seal(store, "laptop", request, iter(ordered), lambda answer: None, lambda checked: None)
+
+
+def problems(store: ClientStore) -> list[tuple[str, str]]:
+    """Code and path of everything that a full check finds."""
+    verifier = verify.Verifier(store, "full", lambda tally: None)
+    return [(found.code, os.fsdecode(found.path)) for found in verifier.generations(store.generations())]
+
+
+def content(store: ClientStore) -> dict[str, str]:
+    """The newest generation's files."""
+    newest = store.newest()
+    assert newest is not None
+    root = store.tree(newest)
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def test_generations_share_what_did_not_change(store: ClientStore) -> None:
+    first = sealed(store, send(store, "s/", "s/same", "s/changes", "s/goes"), 4)
+    changes = [*send(store, "s/", "s/changes", "s/comes", content="new"), Change(b"s/goes", None)]
+    second = sealed(store, changes, 4)
+    assert content(store) == {"s/same": "s/same", "s/changes": "new", "s/comes": "new"}
+    old, new = (store.tree(generation) for generation in store.generations())
+    assert (old / "s/same").stat().st_ino == (new / "s/same").stat().st_ino
+    assert (old / "s/changes").read_text() == "s/changes"
+    assert (second.previous, second.previous_manifest_sha256) == (first.generation, first.manifest_sha256)
+    assert problems(store) == []
+
+
+def test_a_directory_becomes_a_file_and_back(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/x/", "s/x/y"), 3)
+    sealed(store, [*send(store, "s/", "s/x"), Change(b"s/x/y", None)], 2)
+    assert content(store) == {"s/x": "s/x"}
+    sealed(store, send(store, "s/", "s/x/", "s/x/z"), 3)
+    assert content(store) == {"s/x/z": "s/x/z"}
+    assert problems(store) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"xxh128": b"0" * 32}, "arrived with"),
+        ({"size": 4}, "arrived with"),
+        ({"mtime_ns": 1}, "mtime"),
+        ({"mode": 0o4755}, "arrived as"),
+        ({"uid": 4242}, "arrived as"),
+        ({"kind": "l"}, "arrived as"),
+    ],
+)
+def test_what_arrived_otherwise_is_no_generation(store: ClientStore, wrong: dict[str, object], words: str) -> None:
+    changes = send(store, "s/", "s/f")
+    with pytest.raises(IntegrityError, match=words):
+        sealed(store, [changes[0], line(store, "s/f", **wrong)], 2)
+    assert store.generations() == []
+
+
+def test_what_did_not_arrive_is_no_generation(store: ClientStore) -> None:
+    changes = send(store, "s/", "s/f")
+    (store.delta / "s/f").unlink()
+    with pytest.raises(IntegrityError, match="did not arrive"):
+        sealed(store, changes, 2)
+
+
+def test_another_count_is_no_generation(store: ClientStore) -> None:
+    with pytest.raises(IntegrityError, match="counts differ"):
+        sealed(store, send(store, "s/", "s/f"), 3)
+    assert store.generations() == []
+
+
+def test_another_base_is_refused(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/f"), 2)
+    request = Request("", "", 2, "now", ("/s",))
+    with pytest.raises(UsageError, match="newest generation changed"):
+        seal(store, "laptop", request, iter(send(store, "s/", "s/f")), lambda answer: None, lambda checked: None)
+
+
+def test_nothing_is_planted_behind_a_symlink(store: ClientStore, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    sealed(store, send(store, f"a -> {outside}"), 1)
+    with pytest.raises(IntegrityError, match="does not lie in a directory"):
+        sealed(store, send(store, "a/b"), 2)
+    assert list(outside.iterdir()) == []
+    assert len(store.generations()) == 1
+
+
+@pytest.mark.parametrize("damage", ["delete", "directory", "tree"])
+def test_what_the_base_has_lost_is_named_and_then_mended(store: ClientStore, damage: str) -> None:
+    sealed(store, send(store, "s/", "s/d/", "s/d/f", "s/keep"), 4)
+    [only] = store.generations()
+    lost = store.tree(only) / ("s/d" if damage == "tree" else "s/d/f")
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    if damage == "directory":
+        lost.mkdir()
+    with pytest.raises(IntegrityError, match="has lost"):
+        sealed(store, send(store, "s/keep", content="new"), 4)
+    wanted = {os.fsdecode(path) for path in store.wanted()}
+    assert wanted == ({"s/d", "s/d/f"} if damage == "tree" else {"s/d/f"})
+    sealed(store, send(store, "s/", "s/d/", "s/d/f", "s/keep"), 4)
+    newest = str(store.newest())
+    verifier = verify.Verifier(store, "full", lambda tally: None)
+    assert [found for found in verifier.generations(store.generations()) if found.generation == newest] == []
+
+
+def test_what_the_base_has_lost_may_also_be_gone_at_the_source(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/f", "s/keep"), 3)
+    [only] = store.generations()
+    (store.tree(only) / "s/f").unlink()
+    sealed(store, [*send(store, "s/"), Change(b"s/f", None)], 2)
+    assert content(store) == {"s/keep": "s/keep"}
+
+
+def test_a_sealed_inode_is_in_no_delta(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/f"), 2)
+    assert not store.delta.exists()
+    store.prepare()
+    assert list(store.delta.iterdir()) == []
+    assert not (store.incoming / "spent").exists()
+
+
+def test_a_damaged_record_does_not_stop_the_next_backup(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/f"), 2)
+    sealed(store, send(store, "s/", "s/f", content="two"), 2)
+    newest = store.newest()
+    assert newest is not None
+    store.record_path(newest).write_text("{")
+    record = sealed(store, send(store, "s/", "s/f", content="three"), 2)
+    assert record.generation.endswith("-000003")
+    assert ("manifest", "") in problems(store)
+
+
+def test_ten_stay_and_one_that_is_read_waits(store: ClientStore) -> None:
+    for number in range(12):
+        sealed(store, send(store, "s/", "s/f", content=str(number)), 2)
+    oldest = store.generations()[0]
+    with lock.shared(store.record_path(oldest)):
+        done = prune.prune(store, Retention())
+    assert done.in_use == (str(oldest),)
+    assert len(done.dropped) == 1
+    assert len(prune.prune(store, Retention()).dropped) == 1
+    assert len(store.generations()) == 10
+    assert problems(store) == []
+
+
+def flip(path: Path) -> None:
+    """Change one bit and nothing that a stat shows."""
+    stat = path.stat()
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_each_kind_of_damage_is_found(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/flip", "s/short", "s/gone", "s/touch", "s/link -> x", "s/kind"), 7)
+    [only] = store.generations()
+    tree = store.tree(only) / "s"
+    times = tree.stat()
+    flip(tree / "flip")
+    short = (tree / "short").stat()
+    (tree / "short").write_text("")
+    os.utime(tree / "short", ns=(short.st_atime_ns, short.st_mtime_ns))
+    (tree / "gone").unlink()
+    os.utime(tree / "touch", ns=(5, 5))
+    link = (tree / "link").lstat()
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("y")
+    os.utime(tree / "link", ns=(link.st_atime_ns, link.st_mtime_ns), follow_symlinks=False)
+    (tree / "kind").unlink()
+    (tree / "kind").mkdir()
+    (tree / "more").write_text("")
+    os.utime(tree, ns=(times.st_atime_ns, times.st_mtime_ns))
+    found = problems(store)
+    for expected in [
+        ("content", "s/flip"),
+        ("size", "s/short"),
+        ("missing", "s/gone"),
+        ("mtime", "s/touch"),
+        ("content", "s/link"),
+        ("kind", "s/kind"),
+        ("added", "s/more"),
+    ]:
+        assert expected in found
+    assert len(found) == 7
+    assert {"s/flip", "s/gone", "s/kind"} <= {os.fsdecode(path) for path in store.wanted()}
