@@ -126,7 +126,10 @@ def _complain(log: Logger, error: SedaiError) -> None:
 
 
 def _last_good(state: State) -> str:
-    runs = [run for run in state.runs() if run.get("generation") and run["exit"] == ExitCode.CLEAN]
+    try:
+        runs = [run for run in state.runs() if run.get("generation") and run["exit"] == ExitCode.CLEAN]
+    except OSError:
+        return ""
     return str(runs[-1]["generation"]) if runs else ""
 
 

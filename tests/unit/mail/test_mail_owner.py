@@ -78,7 +78,7 @@ def test_a_hidden_file_belongs_to_whoever_hides_it(monkeypatch: pytest.MonkeyPat
         return real(path, **options)
 
     monkeypatch.setattr(Path, "stat", stat)
-    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.owner() and 4713)
+    monkeypatch.setattr(os, "geteuid", lambda: 4713)
     monkeypatch.setattr(pwd, "getpwuid", lambda _: PERSON)
     with pytest.raises(ConfigError, match="belongs to person"):
         become_owner(tmp_path / "alert_mail.toml")

@@ -1,0 +1,144 @@
+"""Around a program's work: exit codes, the run record, and an alert for everything that is not clean."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sedai.client.alerts import Outbox
+from sedai.client.config import ClientConfig, Server, Source
+from sedai.client.messages import Alert
+from sedai.client.program import Context, Result, carry_out, exit_with
+from sedai.client.state import State
+from sedai.core.errors import ExitCode, LockedError, SedaiError, ServerError, UsageError
+
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """A client whose server refuses connections (port 1 of this machine)."""
+    server = Server("127.0.0.1", tmp_path / "key", tmp_path / "known", port=1)
+    config = ClientConfig("laptop", tmp_path / "state", tmp_path / "log", server, (Source(Path("/etc")),))
+    state = State(config.state_directory)
+    state.prepare()
+    return Context(config, state, Outbox(tmp_path / "alerts", LOG), LOG)
+
+
+def raising(error: Exception) -> Callable[[], Result]:
+    """Work that fails."""
+
+    def work() -> Result:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "words"),
+    [
+        (Result, ExitCode.CLEAN, None),
+        (lambda: Result(["/etc/x could not be read"]), ExitCode.FINDINGS, "1 finding"),
+        (lambda: Result(["`thaw` failed"], incident="after_failed"), ExitCode.NOT_DONE, "a command after it FAILED"),
+        (raising(SedaiError("no server")), ExitCode.NOT_DONE, "backup FAILED"),
+        (raising(LockedError("pid 7 is at it")), ExitCode.NOT_DONE, "backup FAILED"),
+        (raising(UsageError("no such thing")), ExitCode.USAGE, "backup FAILED"),
+        (raising(ZeroDivisionError("a bug")), ExitCode.NOT_DONE, "backup FAILED"),
+    ],
+)
+def test_every_end_has_its_code_its_record_and_its_alert(
+    context: Context, work: Callable[[], Result], code: ExitCode, words: str | None
+) -> None:
+    assert carry_out("backup", context, work, "run-this")[0] is code
+    [run] = context.state.runs()
+    assert (run["program"], run["exit"]) == ("backup", int(code))
+    waiting = [json.loads(path.read_text()) for path in context.outbox.waiting()]
+    assert len(waiting) == (0 if words is None else 1)
+    if words is not None:
+        assert words in waiting[0]["subject"]
+        assert "run-this" in waiting[0]["body"]
+
+
+def test_a_run_that_can_t_be_recorded_is_still_told(context: Context) -> None:
+    (context.state.root / "runs.jsonl").mkdir()
+    assert carry_out("backup", context, raising(SedaiError("disk full")), "c")[0] is ExitCode.NOT_DONE
+    assert len(context.outbox.waiting()) == 1
+
+
+class Gate:
+    """Takes alerts like the server's gate; ``refuse`` holds what it says of a subject instead."""
+
+    def __init__(self, refuse: dict[str, SedaiError]) -> None:
+        self.refuse = refuse
+        self.taken: list[str] = []
+
+    def ask(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert verb == "alert"
+        if request["subject"] in self.refuse:
+            raise self.refuse[request["subject"]]
+        self.taken.append(request["subject"])
+        return {"alert": "delivered"}
+
+
+def fill(context: Context) -> Outbox:
+    """Three alerts that wait."""
+    for subject in ("one", "two", "three"):
+        context.outbox.send(Alert(subject, "body"), context.config)
+    assert len(context.outbox.waiting()) == 3
+    return context.outbox
+
+
+def test_alerts_are_delivered_in_order_once(context: Context) -> None:
+    outbox, gate = fill(context), Gate({})
+    outbox.flush(gate)  # type: ignore[arg-type]
+    outbox.flush(gate)  # type: ignore[arg-type]
+    assert gate.taken == ["one", "two", "three"]
+    assert outbox.waiting() == []
+
+
+def test_an_alert_that_is_never_taken_holds_nothing_up(context: Context) -> None:
+    outbox, gate = fill(context), Gate({"one": UsageError("too long")})
+    outbox.waiting()[1].write_text("{damaged")
+    outbox.flush(gate)  # type: ignore[arg-type]
+    assert gate.taken == ["three"]
+    assert outbox.waiting() == []
+
+
+def test_what_the_server_can_t_take_now_waits_with_all_behind_it(context: Context) -> None:
+    outbox, gate = fill(context), Gate({"two": ServerError("no space")})
+    outbox.flush(gate)  # type: ignore[arg-type]
+    assert gate.taken == ["one"]
+    assert len(outbox.waiting()) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("x"), 2), (SedaiError("x"), 3), (OSError("x"), 3), (KeyboardInterrupt(), 3)],
+)
+def test_no_error_ends_a_program_with_a_wrong_code(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> ExitCode:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        exit_with(work)
+    assert ended.value.code == code
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("hours", "due"), [(23.9, False), (24.1, True), (-1, True)])
+def test_a_run_is_due_a_day_after_the_last_began(
+    context: Context, hours: float, due: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert context.state.is_due("backup")
+    context.state.record_run({"program": "backup", "exit": 0, "started": 1_000_000.0, "ended": 1_000_000.0 + 7200})
+    context.state.record_run({"program": "backup", "exit": 3, "started": 1_080_000.0, "ended": 1_080_000.0})
+    monkeypatch.setattr("sedai.client.state.time.time", lambda: 1_000_000.0 + hours * 3600)
+    assert context.state.is_due("backup") is due
+    assert context.state.is_due("check")
