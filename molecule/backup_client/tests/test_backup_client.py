@@ -112,6 +112,7 @@ class TestPrograms:
         assert lines == [
             f"*/20 1-5,7 * * 1-5 {backup} --quiet",
             f"1 2 3 4 5 {check} --quiet",
+            f"45 5 * * 0 {check} --level full --all --quiet",
             f"@reboot sleep 120; {backup} --quiet --catch-up; {check} --quiet --catch-up",
         ]
 

@@ -109,6 +109,49 @@ class TestClients:
             play({})
 
 
+class TestEarlier:
+    """What a run does not see, it takes from what an earlier one wrote, and only from that."""
+
+    def test_an_unseen_alert_command_stays(self, play: Play, server: Host) -> None:
+        settings = server.file("/etc/sedai/server.toml").content_string
+        assert "/tmp/alert" in settings
+        assert "changed=0 " in play({"backup_server_alert_command": None})
+        assert server.file("/etc/sedai/server.toml").content_string == settings
+
+    def test_keys_that_can_t_be_read_are_not_taken_for_none(self, play: Play, server: Host) -> None:
+        keys = "/var/lib/sedai/.ssh/authorized_keys"
+        server.run_expect([0], f"mv {keys} {keys}.away && mkdir {keys}")
+        try:
+            assert "changed=0 " in play(
+                {"backup_server_clients": CLIENTS, "backup_server_alert_command": None}, expect=2
+            )
+            assert server.check_output(f"ls {keys}") == ""
+        finally:
+            server.run_expect([0], f"rm -r {keys} && mv {keys}.away {keys}")
+
+
+class TestAlertCommand:
+    """An alert command that the account can't run is found out about now, not in the night of the failure."""
+
+    @pytest.fixture
+    def sender(self, server: Host) -> Iterator[str]:
+        script, rule = "/usr/local/bin/send_alert_email.sh", "/etc/sudoers.d/test-alerts"
+        server.run_expect([0], f"ln -s /usr/bin/true {script}; echo 'sedai ALL=(admin) NOPASSWD: {script}' >{rule}")
+        yield script
+        server.run_expect([0], f"rm -f {script} {rule}")
+
+    def test_it_is_tried_as_the_account(self, play: Play, server: Host, sender: str) -> None:
+        command = {"backup_server_alert_command": ["sudo", "-n", "-u", "admin", "--", sender]}
+        try:
+            play(command)
+            server.run_expect([0], "rm /etc/sudoers.d/test-alerts")
+            said = " ".join(play(command, expect=2).split())
+            assert "sedai can't send alerts" in said
+            assert "alert_mail_callers: [sedai]" in said
+        finally:
+            play({})
+
+
 class TestSandbox:
     """A server without user namespaces is refused; going without the sandbox is chosen by hand."""
 
