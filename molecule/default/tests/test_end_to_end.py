@@ -300,6 +300,7 @@ class TestCron:
         assert [line.split(" ", 5)[5] for line in lines] == [
             f"{PROGRAMS}/backup_data.py --quiet",
             f"{PROGRAMS}/check_backup_integrity.py --quiet",
+            f"{PROGRAMS}/check_backup_integrity.py --level full --all --quiet",
         ]
         log = client.host.file("/root/project/logs/sedai.log")
         generations, logged = client.generations(), len(log.content_string)
