@@ -97,7 +97,7 @@ class Run:
         return _Timed(self._outcome.seconds, phase)
 
     def _clock(self, skew: float) -> None:
-        if abs(skew) > 300:
+        if abs(skew) > wire.CLOCK_TOLERANCE_SECONDS:
             detail = (
                 f"the clocks of this machine and the server differ by {skew:.0f} s; nothing is pruned until they agree"
             )

@@ -14,8 +14,6 @@ from sedai.core import wire
 from sedai.core.errors import UsageError
 from sedai.core.generation import Generation
 
-_CLOCK_TOLERANCE_SECONDS = 300
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -98,7 +96,7 @@ def tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]
 def freshness(newest: str, now: float, server_now: float, max_age_hours: int) -> list[Finding]:
     """Whether the newest generation is young enough, and not from the future, by this machine's clock."""
     findings = []
-    if abs(server_now - now) > _CLOCK_TOLERANCE_SECONDS:
+    if abs(server_now - now) > wire.CLOCK_TOLERANCE_SECONDS:
         findings.append(Finding("clock", "", "", "clocks that agree", f"{server_now - now:.0f} s of difference"))
     generation = Generation.parse(newest)
     if generation is None:
@@ -106,7 +104,7 @@ def freshness(newest: str, now: float, server_now: float, max_age_hours: int) ->
     age = now - generation.time.timestamp()
     if age > max_age_hours * 3600:
         findings.append(Finding("stale", newest, "", f"at most {max_age_hours} h old", f"{age / 3600:.1f} h"))
-    if age < -_CLOCK_TOLERANCE_SECONDS:
+    if age < -wire.CLOCK_TOLERANCE_SECONDS:
         findings.append(Finding("time", newest, "", "a time in the past", f"{-age / 3600:.1f} h in the future"))
     return findings
 

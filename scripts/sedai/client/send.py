@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from sedai.core.process import environment
+from sedai.core.wire import PARTIAL_DIRECTORY
 
-PARTIAL_DIRECTORY = ".sedai-partial"
 OUT_FORMAT = "%i|%C|%l|%n"
 
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")

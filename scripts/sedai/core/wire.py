@@ -20,6 +20,9 @@ from sedai.core.errors import IntegrityError, UsageError
 PROTOCOL = 1
 LONGEST_LINE = 1 << 16
 CHANGES_END = b".\n"
+# Both sides must mean the same by these.
+PARTIAL_DIRECTORY = ".sedai-partial"
+CLOCK_TOLERANCE_SECONDS = 300
 
 
 class Mark(enum.Enum):

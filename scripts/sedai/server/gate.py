@@ -31,7 +31,6 @@ from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
 
-CLOCK_TOLERANCE_SECONDS = 300
 _LOCK_WAIT_SECONDS = 10
 _LONGEST_SUBJECT = 400
 _LONGEST_BODY = 1 << 20
@@ -170,7 +169,7 @@ class Gate:
 
     def _prune(self) -> dict[str, Any]:
         skew = _read_skew(self.store.incoming / "clock_skew")
-        if abs(skew) > CLOCK_TOLERANCE_SECONDS:
+        if abs(skew) > wire.CLOCK_TOLERANCE_SECONDS:
             self.log.warning("%s: nothing pruned, the clocks differ by %.0f s", self.client, skew)
             return {"pruned": [], "not_pruned": f"the clocks of client and server differ by {skew:.0f} s"}
         try:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sedai.core.errors import UsageError
+from sedai.core.wire import PARTIAL_DIRECTORY
 
-PARTIAL_DIRECTORY = ".sedai-partial"
 DELTA, BASE, TREE = "/delta", "/base", "/tree"
 
 # The letters are rsync's short options in any order; behind "e." come the capabilities, which differ by version.
