@@ -183,7 +183,7 @@ class Run:
             "base_manifest_sha256": base_sha256,
             "entries": entries,
             "started": self._started.isoformat(timespec="seconds"),
-            "sources": [str(source.path) for source in self._config.sources],
+            "sources": [str(source.path) for source in self._config.scanned],
         }
         new_manifest = self._state.base.with_name("sealed.manifest")
         with (

@@ -11,6 +11,8 @@ from pathlib import Path
 from sedai.core import toml
 
 CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
+DATABASE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+DATABASE_KINDS = ("postgresql", "mariadb", "mysql", "sqlite")
 LANGUAGES = ("en", "ja")
 DEFAULT_PATH = Path("~/.config/sedai/client.toml")
 
@@ -46,9 +48,61 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Backup:
-    """How a backup runs. Shell commands ``before`` and ``after``; ``bandwidth_limit_kib`` in KiB/s, 0 for none."""
+class Database:
+    """A database server, or an SQLite file (``path``), that is dumped before each backup.
 
+    ``databases``: which ones; all where it is empty. ``host``: a name or address, or (beginning with ``/``) a socket, or
+    nothing for the usual socket. ``run_as``: the account of this machine that the client programs run as.
+    ``credentials_file``: a pgpass file or an option file. ``globals``: whether accounts are dumped too. ``drill``: whether
+    the restore drill loads it.
+    """
+
+    name: str
+    kind: str
+    databases: tuple[str, ...] = ()
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    run_as: str = ""
+    credentials_file: Path | None = None
+    globals: bool = True
+    drill: bool = True
+
+    def __post_init__(self) -> None:
+        if not DATABASE_NAME.match(self.name):
+            raise ValueError(f"name {self.name!r} must be lower-case letters, digits, dashes and underscores.")
+        if self.kind not in DATABASE_KINDS:
+            raise ValueError(f"kind {self.kind!r} must be one of {', '.join(DATABASE_KINDS)}.")
+        if (self.kind == "sqlite") != (self.path is not None):
+            raise ValueError("path names the file of an sqlite database, and of no other kind.")
+        if self.path is not None and not self.path.is_absolute():
+            raise ValueError(f"path {self.path} must be absolute.")
+        if self.kind == "sqlite" and (self.databases or self.host or self.port or self.user):
+            raise ValueError("an sqlite database has only a path: no databases, host, port or user.")
+
+
+@dataclass(frozen=True)
+class Drill:
+    """The restore drill: how many files of at most how many bytes in all are brought back, and where to."""
+
+    files: int = 200
+    bytes: int = 1 << 30
+    directory: Path = Path("/var/tmp")  # noqa: S108  only the parent of a directory that nobody else can enter
+
+    def __post_init__(self) -> None:
+        if self.files < 1 or self.bytes < 1 or not self.directory.is_absolute():
+            raise ValueError("files and bytes must be at least 1, and directory an absolute path.")
+
+
+@dataclass(frozen=True)
+class Backup:
+    """How a backup runs. Shell commands ``before`` and ``after``; ``bandwidth_limit_kib`` in KiB/s, 0 for none.
+
+    ``accept_live``: live database files at or below these paths are backed up as they are, knowingly.
+    """
+
+    accept_live: tuple[Path, ...] = ()
     exclude: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -73,6 +127,9 @@ class ClientConfig:
     schema: int = 1
     language: str = "en"
     backup: Backup = field(default_factory=Backup)
+    staging_directory: Path | None = None
+    databases: tuple[Database, ...] = ()
+    drill: Drill = field(default_factory=Drill)
 
     def __post_init__(self) -> None:
         if self.schema != 1:
@@ -83,10 +140,40 @@ class ClientConfig:
             raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
         if not self.sources:
             raise ValueError("sources is empty: nothing would be backed up.")
+        names = [database.name for database in self.databases]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"databases has the name {name} twice.")
+        self._check_paths()
+
+    def _check_paths(self) -> None:
         ordered = sorted(source.path for source in self.sources)
         for outer, inner in itertools.pairwise(ordered):
             if inner.is_relative_to(outer):
                 raise ValueError(f"the sources {outer} and {inner} overlap; name only one of them.")
+        staging = self.staging_directory
+        if staging is None:
+            if self.databases:
+                raise ValueError("staging_directory is missing: the dumps of the databases have no place.")
+            return
+        Source(staging)  # refuses what no source may be
+        if any(source.path.is_relative_to(staging) for source in self.sources):
+            raise ValueError(f"the staging_directory {staging} is backed up by itself; it can't hold a source.")
+        if self.state_directory.is_relative_to(staging):
+            raise ValueError(f"the state_directory can't lie in the staging_directory {staging}.")
+
+    @property
+    def staged(self) -> bytes:
+        """The staging directory below the root of the tree; empty where there is none."""
+        return os.fsencode(self.staging_directory)[1:] if self.staging_directory else b""
+
+    @property
+    def scanned(self) -> tuple[Source, ...]:
+        """What is walked: the sources, and the staging directory where no source holds it."""
+        staging = self.staging_directory
+        if staging is None or any(staging.is_relative_to(source.path) for source in self.sources):
+            return self.sources
+        return (*self.sources, Source(staging, one_filesystem=False))
 
     def crosses_filesystems(self, source: Source) -> bool:
         """Whether the scan of ``source`` enters other filesystems mounted below it."""

@@ -68,7 +68,7 @@ def compare(scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally) -> 
             yield Planned(Step.REMOVED, path, b"")
             line = next(base, None)
         if not item.signature:
-            while line is not None and _at_or_below(manifest.line_path(line), item.path):
+            while line is not None and manifest.at_or_below(manifest.line_path(line), item.path):
                 tally.kept += 1
                 line = next(base, None)
         elif present and line is not None and line.startswith(item.signature):
@@ -100,10 +100,6 @@ def _planned(item: Scanned, present: bool, tally: Tally) -> Planned:
 def line_of(item: Scanned) -> bytes:
     """The manifest line of a scanned path, digests not known yet."""
     return item.signature + b"-\t-\t" + manifest.escape(item.target) + b"\n"
-
-
-def _at_or_below(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top + b"/")
 
 
 def encode(planned: Planned) -> bytes:

@@ -82,7 +82,7 @@ class Scan:
     def entries(self) -> Iterator[Scanned]:
         """Everything in the sources and the directories above them, in walk order."""
         above: set[bytes] = set()
-        for source in sorted(self._config.sources, key=lambda source: manifest.order(source.tree_path)):
+        for source in sorted(self._config.scanned, key=lambda source: manifest.order(source.tree_path)):
             barred = yield from self._ancestors(source.tree_path, above)
             if barred is None:
                 yield from self._source(source)
@@ -131,14 +131,22 @@ class Scan:
             yield from self._below(source, stat.st_dev)
 
     def _below(self, source: Source, device: int) -> Iterator[Scanned]:
-        patterns = (*self._config.backup.exclude, *source.exclude)
+        staged = self._config.staged
+        # Nothing that the person leaves out of the sources may leave the dumps out.
+        patterns = () if source.tree_path == staged else (*self._config.backup.exclude, *source.exclude)
         spec = pathspec.GitIgnoreSpec.from_lines(patterns) if patterns else None
         start = len(source.tree_path) + 1
         crosses = self._config.crosses_filesystems(source)
         own_state = os.fsencode(self._config.state_directory)[1:]
 
+        holds_staged = staged != b"" and manifest.at_or_below(staged, source.tree_path)
+
         def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
             directory = st.S_ISDIR(stat.st_mode)
+            if holds_staged and manifest.at_or_below(path, staged):
+                return Visit.TAKE_AND_ENTER
+            if holds_staged and directory and manifest.at_or_below(staged, path):
+                return Visit.TAKE_AND_ENTER
             if spec is not None:
                 # pathspec takes a newline for the end of a name; no pattern means this private character.
                 name = os.fsdecode(path[start:]).replace("\n", "\ue000")

@@ -84,6 +84,11 @@ def order(path: bytes) -> bytes:
     return path.replace(b"/", b"\0")
 
 
+def at_or_below(path: bytes, top: bytes) -> bool:
+    """Whether ``path`` is ``top`` or lies below it."""
+    return path == top or path.startswith(top + b"/")
+
+
 def line_path(line: bytes) -> bytes:
     """The unescaped path of a manifest line."""
     return unescape(line[: line.index(b"\t")])

@@ -20,9 +20,18 @@ def scan(
     sources: list[Source],
     backup: Backup | None = None,
     had: Callable[[bytes], bool] = lambda path: False,
+    staging: str = "",
 ) -> Scan:
     """A scan of ``sources``, which lie below ``tmp_path`` as if that were the root."""
-    config = ClientConfig("t", Path("/state"), Path("/log"), SERVER, tuple(sources), backup=backup or Backup())
+    config = ClientConfig(
+        "t",
+        Path("/state"),
+        Path("/log"),
+        SERVER,
+        tuple(sources),
+        backup=backup or Backup(),
+        staging_directory=Path(staging) if staging else None,
+    )
     return Scan(config, had, os.fsencode(tmp_path) + b"/")
 
 
@@ -159,3 +168,20 @@ def test_a_newline_in_a_name_neither_hides_nor_shows_it(tmp_path: Path) -> None:
     make(tmp_path, "s/a.tmp\n", "s/d\nx/a.tmp", "s/d\nx/keep")
     found = paths(scan(tmp_path, [Source(Path("/s"), exclude=("*.tmp",))]))
     assert found == ["s", "s/a.tmp\n", "s/d\nx", "s/d\nx/keep"]
+
+
+@pytest.mark.parametrize("source", ["/s", "/lib"], ids=["beside a source", "in a source"])
+def test_the_staging_directory_is_scanned_whatever_is_excluded(tmp_path: Path, source: str) -> None:
+    make(tmp_path, "s/a.dump", "s/b", "lib/own/db/a.dump", "lib/own/db/CACHEDIR.TAG", "lib/x.dump", "lib/zone/y")
+    (tmp_path / "lib/own/db/CACHEDIR.TAG").write_bytes(CACHE_TAG_SIGNATURE)
+    scanned = scan(tmp_path, [Source(Path(source))], Backup(exclude=("*.dump", "own/", "zone/")), staging="/lib/own")
+    found = paths(scanned)
+    assert [path for path in found if path.startswith("lib/own")] == [
+        "lib/own",
+        "lib/own/db",
+        "lib/own/db/CACHEDIR.TAG",
+        "lib/own/db/a.dump",
+    ]
+    assert "s/a.dump" not in found and "lib/x.dump" not in found and "lib/zone" not in found
+    assert scanned.problems == []
+    assert found == sorted(found, key=lambda path: manifest.order(os.fsencode(path)))
