@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sedai.client import plan, send, settle
+from sedai.client import live, plan, send, settle
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem, Scan
+from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
@@ -27,11 +28,15 @@ from sedai.core.process import environment
 from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
+_FSTAB = Path("/etc/fstab")
 
 
 @dataclass
 class Outcome:
-    """What a backup did. ``record``: the sealed generation's record, empty for a dry run."""
+    """What a backup did. ``record``: the sealed generation's record, empty for a dry run.
+
+    ``left_out``: what is not in the backup because the person said so, in words.
+    """
 
     tally: Tally
     problems: list[Problem] = field(default_factory=list)
@@ -41,17 +46,21 @@ class Outcome:
     vanished: list[str] = field(default_factory=list)
     changed_while_read: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
 
 class Run:
     """One backup over an open connection; the caller holds the client's lock."""
 
-    def __init__(self, config: ClientConfig, state: State, connection: Connection, reporter: Reporter) -> None:
+    def __init__(
+        self, config: ClientConfig, state: State, connection: Connection, reporter: Reporter, staged: Staged
+    ) -> None:
         self._config = config
         self._state = state
         self._connection = connection
         self._reporter = reporter
-        self._outcome = Outcome(Tally())
+        self._staged = staged
+        self._outcome = Outcome(Tally(), list(staged.problems))
         self._started = datetime.now(UTC)
         self._devices: dict[bytes, int] = {}
 
@@ -118,6 +127,19 @@ class Run:
                 stream.write(plan.encode(planned))
         self._outcome.problems.extend(scan.problems)
         self._devices = scan.devices
+        self._not_in_this_backup(scan)
+
+    def _not_in_this_backup(self, scan: Scan) -> None:
+        """What a person may believe to be safe, and is not."""
+        config, outcome = self._config, self._outcome
+        unprotected, accepted = live.sort_out(scan.live, self._staged.live, config.backup.accept_live)
+        outcome.problems += [Problem("live_database", found.path, found.kind) for found in unprotected]
+        outcome.left_out += [f"/{wire.text(found.path)}: live files of {found.kind}, not dumped" for found in accepted]
+        outcome.left_out += [f"/{wire.text(path)}: another file system" for path in scan.not_entered]
+        sources = tuple(source.path for source in config.sources)
+        fstab = _FSTAB.read_text(encoding="utf-8", errors="replace") if _FSTAB.exists() else ""
+        for point in live.missing_mounts(fstab, sources):
+            outcome.problems.append(Problem("not_mounted", os.fsencode(point)[1:], "it is in /etc/fstab"))
 
     def _planned(self) -> Iterator[Planned]:
         with self._state.plan.open("rb") as stream:

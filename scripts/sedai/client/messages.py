@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Incident:
-    """Something a person must hear of. ``kind`` is a key of the tables below; ``details`` are lines for people."""
+    """Something a person must hear of. ``kind`` is a key of the tables below; ``details`` are lines for people.
+
+    ``left_out``: what is not in the backup because the person said so.
+    """
 
     kind: str
     details: Sequence[str]
     last_good: str
     command: str
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ _LABELS = {
         "last": "Last good generation",
         "none": "none is known",
         "next": "Run this next",
+        "left_out": "Not in the backup, as configured",
         "more": "… and {count} more; the log file has all of them: {log}",
     },
     "ja": {
@@ -75,6 +80,7 @@ _LABELS = {
         "last": "最後の正常な世代",
         "none": "不明",
         "next": "次に実行するコマンド",
+        "left_out": "設定によりバックアップ対象外",
         "more": "… ほか {count} 件。すべてログファイルにあります: {log}",
     },
 }
@@ -95,5 +101,6 @@ def compose(incident: Incident, client: str, log_file: str, language: str) -> Al
         (labels["means"], _MEANINGS[language][incident.kind]),
         (labels["last"], incident.last_good or labels["none"]),
         (labels["next"], incident.command),
+        *(((labels["left_out"], "\n".join(incident.left_out[:_SHOWN_DETAILS])),) if incident.left_out else ()),
     )
     return Alert(subject, "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n")

@@ -37,12 +37,14 @@ class Result:
 
     ``last_good``: the newest generation known to be whole, where the program knows better than the run records.
     ``incident``: why the run counts as failed though its work was done; a key of the messages.
+    ``notes``: what a report lists without being a finding.
     """
 
     findings: Sequence[str] = ()
     record: dict[str, Any] = field(default_factory=dict)
     last_good: str | None = None
     incident: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
     if code is not ExitCode.CLEAN:
         kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
         last_good = _last_good(context.state) if result.last_good is None else result.last_good
-        incident = Incident(result.incident or kind, lines, last_good, command)
+        incident = Incident(result.incident or kind, lines, last_good, command, result.notes)
         config = context.config
         context.outbox.send(compose(incident, config.client, str(config.log_file), config.language), config)
     else:

@@ -6,9 +6,11 @@ from dataclasses import asdict
 
 from sedai.client import backup
 from sedai.client.connection import Connection
+from sedai.client.databases.notes import Notes
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem
+from sedai.client.stage import Staged, stage
 from sedai.core import lock, wire
 from sedai.core.errors import SedaiError
 
@@ -17,6 +19,9 @@ _WORDS = {
     "source_missing": "is missing; the generation keeps what it held last",
     "source_empty": "is empty now; the generation keeps what it held last",
     "source_is_symlink": "is a symbolic link; its target is not backed up",
+    "not_mounted": "is not mounted, so what belongs there is not in this backup",
+    "live_database": "holds files that a database server may be writing, and no dump of it is configured; their copy may "
+    "be of no use. Add it to backup_client_databases, exclude it, or name it in backup_client_accept_live",
 }
 
 
@@ -34,9 +39,11 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
         try:
             for command in () if dry_run else settings.before:
                 backup.run_hook(command)
+            staged = Staged() if dry_run else stage(context.config, reporter.say)
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
-                outcome = backup.Run(context.config, context.state, connection, reporter).carry_out(dry_run=dry_run)
+                run = backup.Run(context.config, context.state, connection, reporter, staged)
+                outcome = run.carry_out(dry_run=dry_run)
         except SedaiError as error:
             late = [] if dry_run else _after(context)
             error.message = "\n".join([error.message, *late])
@@ -45,7 +52,13 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
     for path in outcome.vanished:
         context.log.info("vanished while it was backed up: /%s", path)
     findings = [*map(describe, outcome.problems), *late]
-    return Result(findings, _record(outcome, dry_run), incident="after_failed" if late else "")
+    record = _record(outcome, dry_run) | {"databases": [_database(notes) for notes in staged.notes]}
+    return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
+
+
+def _database(notes: Notes) -> dict[str, object]:
+    return {"name": notes.name, "dumped": notes.dumped, "bytes": notes.bytes, "tables": len(notes.tables),
+            "rows": notes.rows, "stale_since": notes.stale_since}  # fmt: skip
 
 
 def _after(context: Context) -> list[str]:
@@ -81,6 +94,7 @@ def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
         "changed_while_read": outcome.changed_while_read,
         "pruned": outcome.pruned,
         "seconds": outcome.seconds,
+        "left_out": outcome.left_out,
         "findings": [problem._asdict() | {"path": wire.text(problem.path)} for problem in outcome.problems],
     }
 
@@ -113,5 +127,9 @@ def summary(result: Result) -> str:
             lines.append(
                 f"While it ran {record['vanished']} files vanished and {record['changed_while_read']} kept changing."
             )
+    if record["databases"]:
+        rows = sum(database["rows"] for database in record["databases"])
+        lines.append(f"{len(record['databases'])} database dumps with {rows} rows are in it.")
+    lines += [f"NOT IN THIS BACKUP, as configured: {line}" for line in result.notes]
     lines += [f"FINDING: {line}" for line in result.findings]
     return "\n".join(lines) + "\n"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import pathspec
 
 from sedai.client.config import ClientConfig, Source
+from sedai.client.live import Live, recognise
 from sedai.core import manifest, wire
 from sedai.core.walk import Visit, walk
 
@@ -67,7 +68,8 @@ def target(path: bytes, stat: os.stat_result) -> bytes:
 class Scan:
     """One scan of all sources. :attr:`problems` is complete when :meth:`entries` is exhausted.
 
-    :attr:`devices` tells on which device each source was seen, by its path.
+    :attr:`devices` tells on which device each source was seen, by its path. :attr:`live` are the live database files
+    that were seen, :attr:`not_entered` the file systems that were not entered.
     """
 
     def __init__(self, config: ClientConfig, had_entries: Callable[[bytes], bool], root: bytes = b"/") -> None:
@@ -77,6 +79,8 @@ class Scan:
         self._root = root
         self.problems: list[Problem] = []
         self.devices: dict[bytes, int] = {}
+        self.live: list[Live] = []
+        self.not_entered: list[bytes] = []
         self._unlisted: list[bytes] = []
 
     def entries(self) -> Iterator[Scanned]:
@@ -134,35 +138,37 @@ class Scan:
         staged = self._config.staged
         # Nothing that the person leaves out of the sources may leave the dumps out.
         patterns = () if source.tree_path == staged else (*self._config.backup.exclude, *source.exclude)
-        spec = pathspec.GitIgnoreSpec.from_lines(patterns) if patterns else None
-        start = len(source.tree_path) + 1
-        crosses = self._config.crosses_filesystems(source)
-        own_state = os.fsencode(self._config.state_directory)[1:]
-
+        excluded = _excluder(patterns, len(source.tree_path) + 1)
         holds_staged = staged != b"" and manifest.at_or_below(staged, source.tree_path)
+        crosses = self._config.crosses_filesystems(source)
 
         def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
+            if holds_staged and (manifest.at_or_below(path, staged) or manifest.at_or_below(staged, path)):
+                return Visit.TAKE_AND_ENTER
             directory = st.S_ISDIR(stat.st_mode)
-            if holds_staged and manifest.at_or_below(path, staged):
-                return Visit.TAKE_AND_ENTER
-            if holds_staged and directory and manifest.at_or_below(staged, path):
-                return Visit.TAKE_AND_ENTER
-            if spec is not None:
-                # pathspec takes a newline for the end of a name; no pattern means this private character.
-                name = os.fsdecode(path[start:]).replace("\n", "\ue000")
-                if spec.match_file(name + "/" if directory else name):
-                    return Visit.LEAVE_OUT
+            if excluded is not None and excluded(path, directory):
+                return Visit.LEAVE_OUT
+            found = recognise(path, entry.name, entry.path)
+            if found is not None:
+                self.live.append(found)
             if not directory:
                 return Visit.LEAVE_OUT if st.S_ISSOCK(stat.st_mode) else Visit.TAKE
-            if path == own_state or (not crosses and stat.st_dev != device) or _is_cache(entry.path):
-                return Visit.TAKE
-            return Visit.TAKE_AND_ENTER
+            return self._enter(path, entry.path, crosses or stat.st_dev == device)
 
         for path, stat in walk(self._root + source.tree_path, source.tree_path, choose, self._failed):
             if self._unlisted:
                 yield from self._kept()
             yield from self._found(path, stat)
         yield from self._kept()
+
+    def _enter(self, path: bytes, location: bytes, allowed: bool) -> Visit:
+        """Whether a directory is entered; ``allowed``: its file system may be."""
+        if not allowed:
+            self.not_entered.append(path)
+            return Visit.TAKE
+        if path == os.fsencode(self._config.state_directory)[1:] or _is_cache(location):
+            return Visit.TAKE
+        return Visit.TAKE_AND_ENTER
 
     def _failed(self, path: bytes, error: OSError) -> None:
         if isinstance(error, FileNotFoundError):
@@ -182,6 +188,20 @@ class Scan:
             yield Scanned(path, line, target(self._root + path, stat))
         except OSError as error:
             self._failed(path, error)
+
+
+def _excluder(patterns: Sequence[str], start: int) -> Callable[[bytes, bool], bool] | None:
+    """Whether a path, whose name in its source begins at ``start``, is left out by ``patterns``."""
+    if not patterns:
+        return None
+    spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+
+    def excluded(path: bytes, directory: bool) -> bool:
+        # pathspec takes a newline for the end of a name; no pattern means this private character.
+        name = os.fsdecode(path[start:]).replace("\n", "\ue000")
+        return bool(spec.match_file(name + "/" if directory else name))
+
+    return excluded
 
 
 def _is_cache(directory: bytes) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shlex
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from sedai.core.errors import ProcessError
+from sedai.core.errors import ConfigError, ProcessError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -22,6 +22,56 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         if name in os.environ:
             base[name] = os.environ[name]
     return base | dict(extra or {})
+
+
+def _account(name: str) -> dict[str, Any]:
+    """What Popen needs to start a program as another account of this machine, for which only root has the right.
+
+    Raises:
+        ConfigError: there is no such account.
+    """
+    if not name or name == pwd.getpwuid(os.geteuid()).pw_name:
+        return {}
+    try:
+        found = pwd.getpwnam(name)
+    except KeyError as error:
+        raise ConfigError(f"This machine has no account {name!r}.", "Name another one as run_as.") from error
+    return {
+        "user": found.pw_uid,
+        "group": found.pw_gid,
+        "extra_groups": os.getgrouplist(name, found.pw_gid),
+        "cwd": "/",
+    }
+
+
+def start(
+    argv: Sequence[str | bytes],
+    *,
+    run_as: str = "",
+    extra_environment: Mapping[str, str] | None = None,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[bytes] | int = subprocess.DEVNULL,
+    stderr: IO[bytes] | int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start ``argv`` and leave it running, as the account ``run_as`` where one is named.
+
+    Raises:
+        ConfigError: there is no such account.
+        ProcessError: the program isn't there (status 127).
+    """
+    account = _account(run_as)
+    env = environment(extra_environment)
+    if account:
+        env["HOME"] = pwd.getpwnam(run_as).pw_dir
+    try:
+        return subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, **account)
+    except FileNotFoundError as error:
+        name = argv[0].decode(errors="replace") if isinstance(argv[0], bytes) else argv[0]
+        raise ProcessError(f"{name} is not installed.", 127, "") from error
+    except PermissionError as error:
+        raise ProcessError(
+            f"{argv[0]!r} can't be started as {run_as or 'this account'}: {error.strerror}.", 126, ""
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -43,36 +93,40 @@ def run(
     *,
     success: Collection[int] = (0,),
     stdin: bytes | IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[bytes] | None = None,
+    run_as: str = "",
     extra_environment: Mapping[str, str] | None = None,
-    cwd: str | Path | None = None,
     timeout: float | None = None,
     secrets: Collection[str] = (),
 ) -> Result:
-    """Run ``argv`` to its end and return its output.
+    """Run ``argv`` to its end and return its output, which goes to ``stdout`` instead where that is given.
 
     ``success`` names the statuses that are not an error. ``secrets`` are masked in the text of an error.
 
     Raises:
+        ConfigError: there is no account ``run_as``.
         ProcessError: another status, a timeout (status -1), or a program that isn't there (status 127).
     """
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in argv]
     shown = _mask(shlex.join(words), secrets)
-    try:
-        done = subprocess.run(
-            list(argv),
-            capture_output=True,
-            env=environment(extra_environment),
-            cwd=cwd,
-            timeout=timeout,
-            check=False,
-            input=stdin if isinstance(stdin, bytes) else None,
-            stdin=None if isinstance(stdin, bytes) else stdin,
-        )
-    except FileNotFoundError as error:
-        raise ProcessError(f"{words[0]} is not installed.", 127, "") from error
-    except subprocess.TimeoutExpired as error:
-        raise ProcessError(f"`{shown}` did not end within {timeout:.0f} s.", -1, "") from error
-    result = Result(done.returncode, done.stdout, done.stderr)
+    process = start(
+        argv,
+        run_as=run_as,
+        extra_environment=extra_environment,
+        stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise ProcessError(f"`{shown}` did not end within {timeout:.0f} s.", -1, "") from error
+        except BaseException:  # an interrupted run leaves nothing running
+            process.kill()
+            raise
+    result = Result(process.returncode, out or b"", err)
     if result.status not in success:
         detail = _mask(result.error_text, secrets)
         raise ProcessError(f"`{shown}` ended with status {result.status}: {detail}", result.status, detail)

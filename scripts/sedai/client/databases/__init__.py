@@ -1,0 +1,1 @@
+"""Databases as sources: dumped, proven and noted before each backup; loaded again by a restore and by the drill."""

@@ -1,0 +1,293 @@
+"""MariaDB and MySQL: one dump a database in a single transaction; its rows are counted in the dump itself."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sedai.client.databases import files
+from sedai.client.databases.engine import Dumped
+from sedai.client.databases.notes import GLOBALS, Notes
+from sedai.core.errors import IntegrityError, ProcessError, SedaiError
+from sedai.core.process import Result, run
+
+_END = b"-- Dump completed"
+_OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql"})
+# Without the names and texts, in which anything can stand.
+_QUOTED = re.compile(rb"'(?:[^'\\]|\\.)*'|`(?:[^`]|``)*`", re.DOTALL)
+_TABLE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?`((?:[^`]|``)*)`")
+_INSERT = re.compile(rb"INSERT INTO `((?:[^`]|``)*)`")
+_ACCOUNT = re.compile(r"CREATE (USER|ROLE)\b")
+_UNESCAPES = {"\\n": "\n", "\\t": "\t", "\\0": "\0", "\\\\": "\\"}
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a server is reached. ``host``: a name, the path of a socket, or nothing for the usual socket.
+
+    ``credentials_file``: an option file with a ``[client]`` section, read beside ``~/.my.cnf``.
+    """
+
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    run_as: str = ""
+    credentials_file: Path | None = None
+    throw_away: bool = False
+
+    @property
+    def local(self) -> bool:
+        """Whether the server runs on this machine, reached by its socket."""
+        return not self.host or self.host.startswith("/")
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """The command line of a client program; no password is ever on it."""
+        # Where the options come from has to be said before all others.
+        options = ["--no-defaults"] if self.throw_away else []
+        options += [f"--defaults-extra-file={self.credentials_file}"] if self.credentials_file else []
+        options += [f"--socket={self.host}"] if self.host.startswith("/") else []
+        options += [f"--host={self.host}", "--protocol=tcp"] if not self.local else []
+        options += [f"--port={self.port}"] if self.port else []
+        options += [f"--user={self.user}"] if self.user else []
+        return [find_program(program), *options, "--default-character-set=utf8mb4", *arguments]
+
+
+def find_program(name: str) -> str:
+    """``mariadb``, ``mariadb-dump`` or ``mariadb-admin``; where they are not there, MySQL's of the same use."""
+    other = {"mariadb": "mysql", "mariadb-dump": "mysqldump", "mariadb-admin": "mysqladmin"}[name]
+    return name if shutil.which(name) or not shutil.which(other) else other
+
+
+class MariaDB:
+    """A MariaDB or MySQL server; implements :class:`~sedai.client.databases.engine.Engine`."""
+
+    suffix = ".sql"
+
+    def __init__(self, access: Access, only: tuple[str, ...] = (), *, with_globals: bool = True) -> None:
+        """``only``: the databases to dump, all where it is empty."""
+        self._access = access
+        self._only = only
+        self._with_globals = with_globals
+
+    def version(self) -> str:
+        """The server's version."""
+        return self._value("SELECT VERSION()")
+
+    def data_directory(self) -> str:
+        """Where a local server keeps its files."""
+        return self._value("SELECT @@datadir") if self._access.local else ""
+
+    def databases(self) -> list[str]:
+        """All databases but the server's own."""
+        listed = list(self._only) or [name for (name,) in self._ask("SHOW DATABASES") if name.lower() not in _OWN]
+        return [*([GLOBALS] if self._with_globals else []), *listed]
+
+    def size(self, database: str) -> int:
+        """The bytes of all tables, without their indexes, as the server estimates them."""
+        if database == GLOBALS:
+            return 1 << 20
+        answer = self._value(
+            f"SELECT COALESCE(SUM(DATA_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {_literal(database)}"
+        )
+        return int(float(answer))
+
+    def dump(self, database: str, target: Path) -> Dumped:
+        """Dump ``database`` as of one moment (InnoDB's; other storage engines have no snapshots)."""
+        if database == GLOBALS:
+            with target.open("xb") as stream:
+                self._run("mariadb-dump", "--system=users", "--skip-dump-date", stdout=stream)
+            return Dumped({})
+        mysql = (
+            ["--set-gtid-purged=OFF", "--column-statistics=0"] if find_program("mariadb-dump") == "mysqldump" else []
+        )
+        with target.open("xb") as stream:
+            self._run(
+                "mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob",
+                "--order-by-primary", "--no-autocommit", "--no-tablespaces", "--skip-dump-date", *mysql, "--", database,
+                stdout=stream,
+            )  # fmt: skip
+        with target.open("rb") as stream:
+            tables = count_rows(stream)
+        row = self._ask(
+            "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
+            f"WHERE SCHEMA_NAME = {_literal(database)}"
+        )
+        character_set, collation = row[0] if row else ("", "")
+        return Dumped(tables, {"character_set": character_set, "collation": collation})
+
+    def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
+        """The dump must have its last line and every table that the server names."""
+        files.ends_with(dump, _END)
+        if database == GLOBALS:
+            if not _ACCOUNT.search(dump.read_text(encoding="utf-8", errors="replace")):
+                raise IntegrityError("The dump of the accounts names none.")
+            return
+        missing = sorted(set(self._tables(database)) - set(tables))
+        if missing:
+            raise IntegrityError(f"The dump lacks {len(missing)} tables: {', '.join(missing[:5])}.")
+
+    def same(self, one: Path, other: Path) -> bool:
+        """Whether two dumps are equal; no time is written into them."""
+        return files.same_bytes(one, other)
+
+    def exists(self, database: str) -> bool:
+        """Whether there is a database of that name."""
+        found = self._ask(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {_literal(database)}")
+        return bool(found)
+
+    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+        """Make ``database`` from ``dump``; where that fails nothing of it stays."""
+        if notes.database == GLOBALS:
+            return self._load_accounts(dump)
+        name = _identifier(database)
+        character_set = notes.settings.get("character_set", "")
+        options = f" CHARACTER SET {character_set} COLLATE {notes.settings['collation']}" if character_set else ""
+        self._ask(f"CREATE DATABASE {name}{options}")
+        try:
+            with dump.open("rb") as stream:
+                self._run("mariadb", "--", database, stdin=stream)
+        except BaseException:
+            with contextlib.suppress(SedaiError):
+                self._ask(f"DROP DATABASE {name}")
+            raise
+        return []
+
+    def _load_accounts(self, dump: Path) -> list[str]:
+        """Make the accounts that are not there; those that are stay as they are, password included."""
+        there = {(user, host) for user, host in self._ask("SELECT User, Host FROM mysql.user")}
+        kept, left_out = select_accounts(dump.read_text(encoding="utf-8"), there)
+        with tempfile.TemporaryFile() as script:
+            script.write(kept.encode())
+            script.seek(0)
+            done = self._run("mariadb", "--force", stdin=script, success=(0, 1))
+        complaints = _errors(done.stderr.decode(errors="replace"))
+        return complaints if self._access.throw_away else [*complaints, *left_out]
+
+    def row_counts(self, database: str) -> dict[str, int]:
+        """Rows by table, counted now."""
+        if database == GLOBALS:
+            return {}
+        name = _identifier(database)
+        return {
+            table: int(self._value(f"SELECT COUNT(*) FROM {name}.{_identifier(table)}"))
+            for table in self._tables(database)
+        }
+
+    def set_aside(self, database: str, aside: str) -> None:
+        """There is no renaming: ``database`` is copied through a dump, the copy's rows are counted, then it is dropped."""
+        with tempfile.TemporaryDirectory() as directory:
+            dump = Path(directory) / "dump.sql"
+            dumped = self.dump(database, dump)
+            self.prove(database, dump, dumped.tables)
+            notes = Notes(
+                "", "mariadb", database, dump.name, "", dump.stat().st_size, dumped.tables, settings=dumped.settings
+            )
+            self.load(dump, notes, aside)
+        if self.row_counts(aside) != dumped.tables:
+            raise IntegrityError(f"The copy {aside} of {database} has other row counts; {database} is untouched.")
+        self._ask(f"DROP DATABASE {_identifier(database)}")
+
+    def _tables(self, database: str) -> list[str]:
+        listed = self._ask(
+            "SELECT TABLE_NAME FROM information_schema.TABLES "
+            f"WHERE TABLE_SCHEMA = {_literal(database)} AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY TABLE_NAME"
+        )
+        return [name for (name,) in listed]
+
+    def _ask(self, sql: str) -> list[list[str]]:
+        """The rows of a statement."""
+        done = self._run("mariadb", "--batch", "--skip-column-names", f"--execute={sql}")
+        return [
+            [_unescape(field) for field in line.split("\t")]
+            for line in done.stdout.decode(errors="replace").splitlines()
+        ]
+
+    def _value(self, sql: str) -> str:
+        return self._ask(sql)[0][0]
+
+    def _run(
+        self,
+        program: str,
+        *arguments: str,
+        stdin: IO[bytes] | None = None,
+        stdout: IO[bytes] | None = None,
+        success: tuple[int, ...] = (0,),
+    ) -> Result:
+        argv = self._access.command(program, *arguments)
+        run_as = self._access.run_as
+        try:
+            if stdin is None:
+                return run(argv, stdout=stdout, run_as=run_as, success=success)
+            return run(argv, stdin=stdin, stdout=stdout, run_as=run_as, success=success)
+        except ProcessError as error:
+            words = "\n".join(_errors(error.stderr)) or error.stderr or error.message
+            raise ProcessError(f"MariaDB: {words}", error.status, words, error.hint) from error
+
+
+def count_rows(lines: Iterable[bytes]) -> dict[str, int]:
+    """Rows by table of a dump; a row is a parenthesis outside all names and texts, behind ``VALUES``."""
+    tables: dict[str, int] = {}
+    inserting = ""
+    for line in lines:
+        values = _QUOTED.sub(b"", line)
+        if not inserting:
+            made, insert = _TABLE.match(line), _INSERT.match(line)
+            if made:
+                tables.setdefault(_name(made[1]), 0)
+            if insert is None:
+                continue
+            inserting = _name(insert[1])
+            values = values.partition(b"VALUES")[2]
+        tables[inserting] = tables.get(inserting, 0) + values.count(b"(")
+        if values.rstrip().endswith(b";"):
+            inserting = ""
+    return tables
+
+
+def select_accounts(text: str, there: set[tuple[str, str]]) -> tuple[str, list[str]]:
+    """The statements of a ``mariadb-dump --system=users`` about accounts that are not ``there``, and what was left out."""
+    kept, left_out = [], []
+    for line in text.splitlines(keepends=True):
+        account = next(((user, host) for user, host in there if _names(line, user, host)), None)
+        if account is None:
+            kept.append(line)
+        elif _ACCOUNT.search(line) and "/*!80001" not in line:  # the same role for MySQL
+            shown = f"account '{account[0]}'@'{account[1]}'" if account[1] else f"role '{account[0]}'"
+            left_out.append(f"The {shown} is there already and stays as it is.")
+    return "".join(kept), left_out
+
+
+def _names(line: str, user: str, host: str) -> bool:
+    """Whether ``line`` is about this account, however it is quoted, or makes this role (which has no host)."""
+    if not host:
+        return any(f"CREATE ROLE {q}{user}{q}" in line for q in "'`")
+    return any(f"{q}{user}{q}@{q}{host}{q}" in line for q in "'`")
+
+
+def _errors(text: str) -> list[str]:
+    """The lines that tell an error, without the statements that the client prints around them."""
+    return [line for line in text.splitlines() if line.startswith("ERROR")]
+
+
+def _name(quoted: bytes) -> str:
+    return quoted.replace(b"``", b"`").decode(errors="replace")
+
+
+def _identifier(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _literal(text: str) -> str:
+    """``text`` as an SQL string."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\[nt0\\]", lambda match: _UNESCAPES[match[0]], field)

@@ -1,0 +1,88 @@
+"""What is noted beside each dump: which database it is, when it was made, how many rows each table had, and its age."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sedai.core.errors import IntegrityError
+
+# A database's own name is percent-encoded in file names, so that none can look like this.
+GLOBALS = "@globals"
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of one dump.
+
+    ``entry``: name of the server in the configuration. ``file``: the dump's file name, in the directory of the notes.
+    ``dumped``: when it was made, ISO 8601 in UTC. ``tables``: rows by table. ``settings``: what a new database must be
+    made with (encoding, collation, owner; by kind). ``data_directory``: where the server keeps its live files.
+    ``stale_since``, ``stale_error``: since when and why no newer dump could be made; empty while it is the newest.
+    """
+
+    entry: str
+    kind: str
+    database: str
+    file: str
+    dumped: str
+    bytes: int
+    tables: dict[str, int]
+    server_version: str = ""
+    data_directory: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    stale_since: str = ""
+    stale_error: str = ""
+    schema: int = 1
+
+    @property
+    def name(self) -> str:
+        """How people call it: ``entry/database``, or only the entry where that is one file."""
+        return full_name(self.entry, self.kind, self.database)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(self.tables.values())
+
+    def stale(self, since: str, error: str) -> Notes:
+        """The same notes, marked stale; the first failure's time stays."""
+        return replace(self, stale_since=self.stale_since or since, stale_error=error)
+
+    def text(self) -> str:
+        """The notes as JSON, one key a line."""
+        table = {"name": self.name} | asdict(self)
+        return json.dumps(table, indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Notes:
+        """Read the notes at ``path``.
+
+        Raises:
+            IntegrityError: they are missing or damaged.
+        """
+        try:
+            table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            table.pop("name", None)
+            notes = cls(**table)
+            notes = replace(notes, bytes=int(notes.bytes),
+                            tables={str(name): int(rows) for name, rows in notes.tables.items()})  # fmt: skip
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"The notes {path} can't be read: {error}") from error
+        if notes.schema != 1:
+            raise IntegrityError(f"The notes {path} are of schema {notes.schema}, which this version does not know.")
+        return notes
+
+
+def full_name(entry: str, kind: str, database: str) -> str:
+    """The name of a database for people and for ``restore-db``."""
+    return entry if kind == "sqlite" else f"{entry}/{database}"
+
+
+def stem(database: str) -> str:
+    """The name of ``database`` in file names: percent-encoded, so that every name is one plain file."""
+    return GLOBALS if database == GLOBALS else urllib.parse.quote(database, safe=" ")

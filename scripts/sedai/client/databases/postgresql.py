@@ -1,0 +1,422 @@
+"""PostgreSQL: one ``pg_dump -Fc`` a database, all rows counted in the same snapshot, and the accounts by ``pg_dumpall``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import tempfile
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from sedai.client.databases import files
+from sedai.client.databases.engine import Dumped
+from sedai.client.databases.notes import GLOBALS, Notes
+from sedai.core.errors import IntegrityError, ProcessError, SedaiError, UsageError
+from sedai.core.process import Result, run, start
+
+_GLOBALS_END = b"-- PostgreSQL database cluster dump complete"
+# Differs from run to run though the accounts are the same.
+_GLOBALS_VARIES = (b"\\restrict ", b"\\unrestrict ", b"-- Started on ", b"-- Completed on ")
+_ROLE = re.compile(r'(CREATE|ALTER) ROLE ("(?:[^"]|"")+"|[^ ;]+)')
+_SETTINGS = """
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+SET row_security = off; SET client_encoding = 'UTF8'
+"""
+
+_TABLES = """
+SELECT n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+_ROLES = """
+SELECT DISTINCT r.rolname FROM pg_roles r WHERE r.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())
+  OR r.oid IN (SELECT s.refobjid FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass
+               AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+ORDER BY 1
+"""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a server is reached. ``host``: a name, a directory with a socket, or nothing for the usual socket.
+
+    ``run_as``: the account that the client programs run as; ``bin``: the directory they are in, or nothing for PATH.
+    """
+
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    run_as: str = ""
+    credentials_file: Path | None = None
+    bin: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether the server runs on this machine, reached by its socket."""
+        return not self.host or self.host.startswith("/")
+
+    def command(self, program: str, *arguments: str) -> list[str]:
+        """The command line of one of PostgreSQL's programs; no password is ever on it, and none is asked for."""
+        options = [f"--host={self.host}"] if self.host else []
+        options += [f"--port={self.port}"] if self.port else []
+        options += [f"--username={self.user}"] if self.user else []
+        return [f"{self.bin}/{program}" if self.bin else program, *options, "--no-password", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What libpq reads from the environment."""
+        passfile = {"PGPASSFILE": str(self.credentials_file)} if self.credentials_file else {}
+        return {"PGCONNECT_TIMEOUT": "20", "PGAPPNAME": "sedai", **passfile}
+
+
+class PostgreSQL:
+    """A PostgreSQL server; implements :class:`~sedai.client.databases.engine.Engine`."""
+
+    suffix = ".dump"
+
+    def __init__(
+        self, access: Access, only: tuple[str, ...] = (), *, with_globals: bool = True, throw_away: bool = False
+    ) -> None:
+        """``only``: the databases to dump, all where it is empty. ``throw_away``: a drill's server."""
+        self._access = access
+        self._only = only
+        self._with_globals = with_globals
+        self._throw_away = throw_away
+
+    def version(self) -> str:
+        """The server's version."""
+        with self._session(self._maintenance()) as session:
+            return session.value("SHOW server_version")
+
+    def data_directory(self) -> str:
+        """Where a local server keeps its files; nothing where it may not be asked."""
+        if not self._access.local:
+            return ""
+        with self._session(self._maintenance()) as session:
+            return session.value("SELECT coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), '')")
+
+    def _maintenance(self) -> str:
+        """A database that can be entered to ask about the others."""
+        if self._only:
+            return self._only[0]
+        return "template1" if self._throw_away else "postgres"
+
+    def databases(self) -> list[str]:
+        """All databases that take connections, without templates and an empty ``postgres``."""
+        if self._only:
+            found = list(self._only)
+        else:
+            with self._session(self._maintenance()) as session:
+                listed = session.ask(
+                    "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+                )
+                found = [name for (name,) in listed]
+                if "postgres" in found and not session.ask(_TABLES):
+                    found.remove("postgres")
+        return [*([GLOBALS] if self._with_globals else []), *found]
+
+    def size(self, database: str) -> int:
+        """The bytes of all tables, without their indexes."""
+        if database == GLOBALS:
+            return 1 << 20
+        with self._session(database) as session:
+            return int(
+                session.value("SELECT coalesce(sum(pg_table_size(oid)), 0) FROM pg_class WHERE relkind IN ('r', 'm')")
+            )
+
+    def dump(self, database: str, target: Path) -> Dumped:
+        """Dump ``database`` uncompressed, so that the next transfer sends only what differs."""
+        if database == GLOBALS:
+            with target.open("xb") as stream:
+                self._run("pg_dumpall", "--globals-only", *self._restrict_key(), stdout=stream)
+            return Dumped({})
+        with self._session(database) as session, target.open("xb") as stream:
+            session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            snapshot = session.value("SELECT pg_export_snapshot()")
+            self._run("pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}",
+                      f"--dbname={_conninfo(database)}", stdout=stream)  # fmt: skip
+            return Dumped(session.counts(), session.settings())
+
+    def _restrict_key(self) -> list[str]:
+        """Where pg_dumpall puts a random word into its output, the same word each time."""
+        shown = run([self._program("pg_dumpall"), "--help"], run_as=self._access.run_as).stdout
+        return ["--restrict-key=sedai"] if b"--restrict-key" in shown else []
+
+    def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
+        """Read the dump whole with ``pg_restore``, and count the tables that it lists."""
+        if database == GLOBALS:
+            files.ends_with(dump, _GLOBALS_END)
+            return
+        try:
+            with dump.open("rb") as stream:
+                listed = run([self._program("pg_restore"), "--list"], stdin=stream, run_as=self._access.run_as).stdout
+            with dump.open("rb") as stream:
+                run([self._program("pg_restore"), "--file=/dev/null"], stdin=stream, run_as=self._access.run_as)
+        except ProcessError as error:
+            raise IntegrityError(f"The dump can't be read back: {error.stderr or error.message}") from error
+        found = sum(b" TABLE DATA " in line for line in listed.splitlines() if not line.startswith(b";"))
+        if found < len(tables):
+            raise IntegrityError(f"The dump has the data of {found} tables, the database has {len(tables)}.")
+
+    def same(self, one: Path, other: Path) -> bool:
+        """Whether two dumps differ in nothing but the time that their headers name."""
+        if one.name.startswith(GLOBALS):
+            return files.same_lines(one, other, _GLOBALS_VARIES)
+        return files.same_bytes(one, other, _time_in_header(one))
+
+    def exists(self, database: str) -> bool:
+        """Whether there is a database of that name."""
+        with self._session(self._maintenance_for(database)) as session:
+            return bool(session.ask(f"SELECT 1 FROM pg_database WHERE datname = {_literal(database)}"))
+
+    def _maintenance_for(self, database: str) -> str:
+        """A database to connect to that is not the one to be made or renamed."""
+        return "template1" if database == "postgres" or self._throw_away else "postgres"
+
+    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+        """Make ``database`` from ``dump``; where that fails nothing of it stays.
+
+        Raises:
+            UsageError: accounts that own something in it are not there.
+        """
+        if notes.database == GLOBALS:
+            return self._load_globals(dump)
+        if owners:
+            self._refuse_without_roles(json.loads(notes.settings.get("roles", "[]")), notes.entry)
+        findings = self._create(database, notes.settings, owners=owners)
+        ownership = [] if owners else ["--no-owner", "--no-privileges"]
+        try:
+            with dump.open("rb") as stream:
+                self._run("pg_restore", "--exit-on-error", "--no-tablespaces", *ownership,
+                          f"--dbname={_conninfo(database)}", stdin=stream)  # fmt: skip
+            with self._session(database) as session:
+                session.ask("ANALYZE")
+        except BaseException:
+            with contextlib.suppress(SedaiError):
+                self.drop(database)
+            raise
+        return findings
+
+    def _refuse_without_roles(self, wanted: list[str], entry: str) -> None:
+        with self._session(self._maintenance_for("")) as session:
+            there = {name for (name,) in session.ask("SELECT rolname FROM pg_roles")}
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise UsageError(
+                f"The server has no role {', '.join(missing)}, to whom something in this database belongs.",
+                f"Bring the roles back first: restore_data.py restore-db {entry}/{GLOBALS}; or add --no-owner.",
+            )
+
+    def _create(self, database: str, settings: dict[str, str], *, owners: bool) -> list[str]:
+        """A new database as the old one was; with this server's own locale where it does not know the old one's."""
+        name = _identifier(database)
+        owner = f" OWNER {_identifier(settings['owner'])}" if owners and settings.get("owner") else ""
+        encoding = f" ENCODING {_literal(settings['encoding'])}" if settings.get("encoding") else ""
+        locale = "".join(
+            f" {word} {_literal(settings[key])}"
+            for word, key in (
+                ("LOCALE_PROVIDER", "provider"), ("ICU_LOCALE", "icu_locale"), ("BUILTIN_LOCALE", "builtin_locale"),
+                ("LC_COLLATE", "collate"), ("LC_CTYPE", "ctype"),
+            )
+            if settings.get(key)
+        )  # fmt: skip
+        with self._session(self._maintenance_for(database)) as session:
+            try:
+                session.ask(f"CREATE DATABASE {name} TEMPLATE template0{encoding}{locale}{owner}")
+            except ProcessError as error:
+                if "locale" not in error.stderr and "collation" not in error.stderr:
+                    raise
+                reason = error.stderr.splitlines()[0]
+            else:
+                return []
+        with self._session(self._maintenance_for(database)) as session:
+            session.ask(f"CREATE DATABASE {name} TEMPLATE template0{encoding}{owner}")
+        return [f"{database} has this server's own locale, not the one that it had: {reason}"]
+
+    def _load_globals(self, dump: Path) -> list[str]:
+        """Make the roles that are not there; those that are stay as they are, password included."""
+        with self._session(self._maintenance_for("")) as session:
+            there = {_identifier(name) for (name,) in session.ask("SELECT rolname FROM pg_roles")}
+            there |= {name.strip('"') for name in there}
+        kept, left_out = select_globals(dump.read_text(encoding="utf-8"), there)
+        with tempfile.TemporaryFile() as script:
+            script.write(kept.encode())
+            script.seek(0)
+            done = self._run(
+                "psql", "--no-psqlrc", "--quiet", "--file=-", f"--dbname={self._maintenance_for('')}", stdin=script
+            )
+        complaints = [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
+        return complaints if self._throw_away else [*complaints, *left_out]
+
+    def row_counts(self, database: str) -> dict[str, int]:
+        """Rows by table, counted now."""
+        if database == GLOBALS:
+            return {}
+        with self._session(database) as session:
+            return session.counts()
+
+    def set_aside(self, database: str, aside: str) -> None:
+        """Rename ``database``; the server refuses while somebody is connected to it."""
+        with self._session(self._maintenance_for(database)) as session:
+            session.ask(f"ALTER DATABASE {_identifier(database)} RENAME TO {_identifier(aside)}")
+
+    def drop(self, database: str) -> None:
+        """Drop ``database``."""
+        with self._session(self._maintenance_for(database)) as session:
+            session.ask(f"DROP DATABASE {_identifier(database)}")
+
+    def _program(self, name: str) -> str:
+        return f"{self._access.bin}/{name}" if self._access.bin else name
+
+    def _run(
+        self, program: str, *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> Result:
+        argv = self._access.command(program, *arguments)
+        run_as, extra = self._access.run_as, self._access.environment
+        if stdin is None:
+            return run(argv, stdout=stdout, run_as=run_as, extra_environment=extra)
+        return run(argv, stdin=stdin, stdout=stdout, run_as=run_as, extra_environment=extra)
+
+    def _session(self, database: str) -> _Session:
+        return _Session(self._access, database)
+
+
+class _Session:
+    """One psql that stays connected, so that a snapshot stays open while pg_dump runs."""
+
+    def __init__(self, access: Access, database: str) -> None:
+        self._access = access
+        self._database = database
+
+    def __enter__(self) -> Self:
+        self._complaints = tempfile.TemporaryFile()
+        argv = self._access.command(
+            "psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1",
+            "--field-separator-zero", "--record-separator=\x1e", f"--dbname={_conninfo(self._database)}",
+        )  # fmt: skip
+        self._process = start(argv, run_as=self._access.run_as, extra_environment=self._access.environment,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints)  # fmt: skip
+        try:
+            self.ask(_SETTINGS)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        self._complaints.close()
+
+    def ask(self, sql: str) -> list[list[str]]:
+        """The rows of one or more statements.
+
+        Raises:
+            ProcessError: the server refused, with its own words.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        end = f"end-{uuid.uuid4().hex}"
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{sql};\n\\echo {end}\n".encode())
+            self._process.stdin.flush()
+        answer = b""
+        while not answer.endswith(f"{end}\n".encode()):
+            chunk = self._process.stdout.readline()
+            if not chunk:
+                raise self._refused()
+            answer += chunk
+        rows = answer[: -len(end) - 1].decode(errors="replace").removesuffix("\n").removesuffix("\x1e")
+        return [row.split("\0") for row in rows.split("\x1e")] if rows else []
+
+    def _refused(self) -> ProcessError:
+        status = self._process.wait()
+        self._complaints.seek(0)
+        text = self._complaints.read().decode(errors="replace").strip()
+        words = text.removeprefix("psql: ").removeprefix("error: ") or f"psql ended with status {status}"
+        return ProcessError(f"PostgreSQL ({self._database}): {words}", status, words)
+
+    def value(self, sql: str) -> str:
+        """The only field of the only row; psql prints an empty one as nothing."""
+        rows = self.ask(sql)
+        return rows[0][0] if rows else ""
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table that pg_dump dumps the data of."""
+        return {shown: int(self.value(f"SELECT count(*) FROM ONLY {quoted}")) for shown, quoted in self.ask(_TABLES)}
+
+    def settings(self) -> dict[str, str]:
+        """What a new database must be made with."""
+        row = json.loads(self.value("SELECT row_to_json(d) FROM pg_database d WHERE datname = current_database()"))
+        provider = {"i": "icu", "b": "builtin", "c": "libc"}.get(row.get("datlocprovider", ""), "")
+        locale = row.get("datlocale") or row.get("daticulocale") or ""
+        return {
+            "encoding": self.value(
+                "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()"
+            ),
+            "owner": self.value("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()"),
+            "collate": row.get("datcollate") or "",
+            "ctype": row.get("datctype") or "",
+            "provider": provider if provider != "libc" else "",
+            "icu_locale": locale if provider == "icu" else "",
+            "builtin_locale": locale if provider == "builtin" else "",
+            "roles": json.dumps([name for (name,) in self.ask(_ROLES)], ensure_ascii=False),
+        }
+
+
+def select_globals(text: str, there: set[str]) -> tuple[str, list[str]]:
+    """The statements of a ``pg_dumpall --globals-only`` that touch no role of ``there``, and what was left out, in words.
+
+    Table spaces are left out: their directories belong to the machine that had them.
+    """
+    kept, left_out = [], []
+    for line in text.splitlines(keepends=True):
+        role = _ROLE.match(line)
+        if role and role[2] in there:
+            if role[1] == "CREATE":
+                left_out.append(f"The role {role[2]} is there already and stays as it is.")
+            continue
+        if "TABLESPACE" in line.split("(")[0] and line.startswith(("CREATE ", "ALTER ", "GRANT ", "COMMENT ")):
+            if line.startswith("CREATE "):
+                left_out.append(f"The table space has to be made by hand: {line.strip()}")
+            continue
+        kept.append(line)
+    return "".join(kept), left_out
+
+
+def _time_in_header(dump: Path) -> slice:
+    """Where the archive's creation time stands in a custom-format dump: seven integers (``pg_backup_archiver.c``)."""
+    with dump.open("rb") as stream:
+        head = stream.read(32)
+    if head[:5] != b"PGDMP" or len(head) < 32:
+        raise IntegrityError(f"{dump.name} is not a dump of PostgreSQL.")
+    version, integer = head[5:8], 1 + head[8]
+    # Since 1.15 (PostgreSQL 16) the compression is one byte, before it is an integer.
+    start = 11 + (1 if version >= b"\x01\x0f" else integer)
+    return slice(start, start + 7 * integer)
+
+
+def _identifier(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    """``text`` as an SQL string, whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _conninfo(database: str) -> str:
+    """A connection string that names ``database`` and nothing else, whatever characters it has."""
+    return "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,174 @@
+"""SQLite: an online backup of the file as of one moment, whatever is written meanwhile, its write-ahead log included."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat as st
+from collections.abc import Iterator
+from pathlib import Path
+
+from sedai.client.databases import files
+from sedai.client.databases.engine import Dumped
+from sedai.client.databases.notes import Notes
+from sedai.core.errors import IntegrityError, SedaiError
+
+_BUSY_SECONDS = 60
+_HEADER = b"SQLite format 3\0"
+
+
+class SQLite:
+    """One SQLite file; implements :class:`~sedai.client.databases.engine.Engine`. A name that begins with ``/`` is a file."""
+
+    suffix = ".sqlite"
+
+    def __init__(self, name: str, path: Path) -> None:
+        self._name = name
+        self._path = path
+
+    def version(self) -> str:
+        """The library's version."""
+        return sqlite3.sqlite_version
+
+    def data_directory(self) -> str:
+        """The file itself."""
+        return str(self._path)
+
+    def databases(self) -> list[str]:
+        """The one database."""
+        return [self._name]
+
+    def size(self, database: str) -> int:
+        """The bytes of the file and of its write-ahead log."""
+        wal = self._path.with_name(self._path.name + "-wal")
+        try:
+            return self._path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+        except OSError as error:
+            raise SedaiError(f"{self._path} can't be read: {error.strerror}.") from error
+
+    def dump(self, database: str, target: Path) -> Dumped:
+        """Copy all pages in one transaction; the copy has no log beside it."""
+        status = self._checked()
+        target.touch(mode=0o600, exist_ok=False)
+        with _words(str(self._path)):
+            _copy(_open_for_reading(self._path), target)
+        settings = {"path": str(self._path), "mode": f"{st.S_IMODE(status.st_mode):o}", "uid": str(status.st_uid),
+                    "gid": str(status.st_gid)}  # fmt: skip
+        return Dumped(_counts(target), settings)
+
+    def _checked(self) -> os.stat_result:
+        try:
+            with self._path.open("rb") as stream:
+                if stream.read(len(_HEADER)) not in (_HEADER, b""):
+                    raise SedaiError(f"{self._path} is no SQLite database (or an encrypted one).")
+                return os.fstat(stream.fileno())
+        except OSError as error:
+            raise SedaiError(f"{self._path} can't be read: {error.strerror}.") from error
+
+    def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
+        """``PRAGMA integrity_check``, which reads every page."""
+        with _words(dump.name), contextlib.closing(_connect(dump, "ro")) as copy:
+            found = [str(row[0]) for row in copy.execute("PRAGMA integrity_check")]
+        if found != ["ok"]:
+            raise IntegrityError(f"The copy is damaged: {'; '.join(found[:3])}")
+
+    def same(self, one: Path, other: Path) -> bool:
+        """Whether two copies are equal."""
+        return files.same_bytes(one, other)
+
+    def _file(self, database: str) -> Path:
+        return Path(database) if database.startswith("/") else self._path
+
+    def exists(self, database: str) -> bool:
+        """Whether the file is there."""
+        return os.path.lexists(self._file(database))
+
+    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+        """Put the copy where the database is to be, with the owner and the mode that it had."""
+        target = self._file(database)
+        new = target.with_name(target.name + ".sedai-new")
+        findings = []
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new.unlink(missing_ok=True)
+            with _words(dump.name):
+                _copy(_connect(dump, "ro"), new)
+            os.chmod(new, int(notes.settings.get("mode", "600"), 8))
+            owner = int(notes.settings.get("uid", "-1")), int(notes.settings.get("gid", "-1"))
+            try:
+                if owners:
+                    os.chown(new, *owner)
+            except PermissionError:
+                findings.append(f"{target} belongs to this account, it belonged to {owner[0]}:{owner[1]}.")
+            os.link(new, target)  # fails where something is there
+        except OSError as error:
+            raise SedaiError(f"{target} can't be written: {error.strerror}.") from error
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+        return findings
+
+    def row_counts(self, database: str) -> dict[str, int]:
+        """Rows by table, counted now."""
+        return _counts(self._file(database))
+
+    def set_aside(self, database: str, aside: str) -> None:
+        """Copy the file, log included, to ``aside``, then remove it."""
+        path, copy = self._file(database), Path(aside)
+        with _words(str(path)):
+            _copy(_connect(path, "rw"), copy)
+        status = path.stat()
+        os.chmod(copy, st.S_IMODE(status.st_mode))
+        if os.geteuid() == 0:
+            os.chown(copy, status.st_uid, status.st_gid)
+        for ending in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
+    """All pages of ``source``, which is closed then, as one file without a log beside it."""
+    with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    """Read-only; where that can't be (a log that a crash left has to be played back first), as any program opens it."""
+    connection = _connect(path, "ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        connection = _connect(path, "rw")
+    return connection
+
+
+def _counts(path: Path) -> dict[str, int]:
+    with _words(str(path)), contextlib.closing(_open_for_reading(path)) as database:
+        listed = database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
+        names = [str(row[0]) for row in listed]
+        counts = {}
+        for name in names:
+            quoted = '"' + name.replace('"', '""') + '"'
+            try:
+                (counts[name],) = database.execute(f"SELECT count(*) FROM {quoted}").fetchone()
+            except sqlite3.OperationalError as error:
+                if "no such module" not in str(error):  # a virtual table's content is in ordinary tables
+                    raise
+        return counts
+
+
+@contextlib.contextmanager
+def _words(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise SedaiError(f"SQLite: {what}: {error}") from error

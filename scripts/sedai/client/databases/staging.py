@@ -1,0 +1,237 @@
+"""All configured databases, dumped into the staging directory; one that fails keeps its last good dump, marked stale."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sedai.client.config import Database
+from sedai.client.databases import notes as noted
+from sedai.client.databases.engine import Dumped, Engine
+from sedai.client.databases.notes import Notes
+from sedai.client.progress import size
+from sedai.core.errors import IntegrityError, SedaiError
+
+DIRECTORY = "databases"
+_NEW = ".new"
+# Beside the dump itself: notes, and room for what is written meanwhile.
+_SPARE_BYTES = 16 << 20
+# A database that lost this share of its rows is stored as it is, and told.
+_SHRUNK = 0.5
+
+
+@dataclass
+class Report:
+    """What the dumping did. ``problems``: lines for people, by the database's name. ``live``: the servers' own files."""
+
+    notes: list[Notes] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    live: list[Path] = field(default_factory=list)
+
+
+def dump_all(
+    staging: Path, entries: Iterable[Database], connect: Callable[[Database], Engine], say: Callable[[str], None]
+) -> Report:
+    """Dump the databases of ``entries`` below ``staging``; never fails, whatever goes wrong is in the report."""
+    report = Report()
+    entries = list(entries)
+    root = staging / DIRECTORY
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_entries(root, {entry.name for entry in entries}, report)
+    except OSError as error:
+        report.problems.append((str(root), f"can't be written: {error.strerror}. No database was dumped."))
+        return report
+    for entry in entries:
+        _Server(root / entry.name, entry, connect(entry), report, say).dump()
+    return report
+
+
+def _forget_entries(root: Path, configured: set[str], report: Report) -> None:
+    """Remove the dumps of servers that are not configured any more; older generations keep theirs."""
+    for directory in sorted(root.iterdir()):
+        if directory.name not in configured and directory.is_dir():
+            report.problems.append(
+                (directory.name, "is not configured any more; its last dumps are in older generations.")
+            )
+            for path in directory.iterdir():
+                path.unlink()
+            directory.rmdir()
+
+
+class _Server:
+    """The databases of one entry of the configuration."""
+
+    def __init__(
+        self, directory: Path, entry: Database, engine: Engine, report: Report, say: Callable[[str], None]
+    ) -> None:
+        self._directory = directory
+        self._entry = entry
+        self._engine = engine
+        self._report = report
+        self._say = say
+        self._version = self._live = ""
+
+    def dump(self) -> None:
+        """Dump each database; what fails is told, and the others go on."""
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            for leftover in self._directory.glob(f"*{_NEW}"):
+                leftover.unlink()
+            earlier = dict(self._earlier())
+            self._look_at_live_files(earlier)
+            databases = self._engine.databases()
+            self._version = self._engine.version()
+        except (SedaiError, OSError) as error:
+            self._failed_whole(error)
+            return
+        for database in databases:
+            self._one(database, earlier.pop(database, None))
+        for notes in earlier.values():
+            self._gone(notes)
+
+    def _earlier(self) -> Iterator[tuple[str, Notes]]:
+        for path in sorted(self._directory.glob(f"*{noted.SUFFIX}")):
+            with contextlib.suppress(IntegrityError):  # damaged: written anew
+                notes = Notes.read(path)
+                yield notes.database, notes
+
+    def _look_at_live_files(self, earlier: dict[str, Notes]) -> None:
+        """Where the server's own files lie; while it does not answer, where they lay."""
+        try:
+            self._live = self._engine.data_directory()
+        except SedaiError:
+            self._live = next((notes.data_directory for notes in earlier.values()), "")
+        if self._live:
+            self._report.live.append(Path(self._live))
+
+    def _failed_whole(self, error: Exception) -> None:
+        """The server does not even say which databases it has: all that it had are stale."""
+        earlier = list(self._earlier()) if self._directory.is_dir() else []
+        for _, notes in earlier:
+            self._mark_stale(notes, error)
+        kept = f"; the dumps of {', '.join(notes.name for _, notes in earlier)} stay, marked stale" if earlier else ""
+        self._problem(self._entry.name, f"could not be dumped{kept}: {error}")
+
+    def _one(self, database: str, earlier: Notes | None) -> None:
+        name = noted.full_name(self._entry.name, self._entry.kind, database)
+        path = self._directory / (noted.stem(database) + self._suffix(database))
+        new = path.with_name(path.name + _NEW)
+        try:
+            self._refuse_without_space(database, earlier)
+            with _private():
+                dumped = self._engine.dump(database, new)
+            if new.stat().st_size == 0:
+                raise IntegrityError("The dump is empty.")
+            self._engine.prove(database, new, dumped.tables)
+            self._keep(database, path, new, dumped, earlier)
+        except (SedaiError, OSError) as error:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            if earlier is None or not path.exists():
+                self._problem(name, f"could not be dumped, and there is no earlier dump: {error}")
+            else:
+                self._mark_stale(earlier, error)
+                kept = f"the generation keeps its dump of {earlier.dumped} ({_age(earlier.dumped)} old), marked stale"
+                self._problem(name, f"could not be dumped; {kept}: {error}")
+
+    def _suffix(self, database: str) -> str:
+        return ".sql" if database == noted.GLOBALS else self._engine.suffix
+
+    def _refuse_without_space(self, database: str, earlier: Notes | None) -> None:
+        wanted = max(self._engine.size(database), earlier.bytes if earlier else 0) + _SPARE_BYTES
+        found = os.statvfs(self._directory)
+        free = found.f_bavail * found.f_frsize
+        if free < wanted:
+            raise SedaiError(f"{self._directory} has {size(free)} free, the dump may need {size(wanted)}.")
+
+    def _keep(self, database: str, path: Path, new: Path, dumped: Dumped, earlier: Notes | None) -> None:
+        """Put the new dump in the old one's place, unless it holds the same: then nothing is to be sent."""
+        notes = Notes(
+            self._entry.name,
+            self._entry.kind,
+            database,
+            path.name,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            new.stat().st_size,
+            dumped.tables,
+            self._version,
+            self._live,
+            dumped.settings,
+        )
+        if path.exists() and self._same(path, new):
+            new.unlink()
+        else:
+            _sync(new)
+            new.rename(path)
+            if earlier is not None and notes.rows < earlier.rows * _SHRUNK:
+                self._problem(notes.name, f"has {notes.rows} rows, it had {earlier.rows} on {earlier.dumped}; "
+                                          "the older generations have the larger one.")  # fmt: skip
+        self._write(notes)
+        self._report.notes.append(notes)
+        self._say(f"database {notes.name}: {len(notes.tables)} tables, {notes.rows} rows, {size(notes.bytes)}")
+
+    def _same(self, path: Path, new: Path) -> bool:
+        try:
+            return self._engine.same(path, new)
+        except (IntegrityError, OSError):
+            return False  # the old one is damaged
+
+    def _mark_stale(self, notes: Notes, error: Exception) -> None:
+        stale = notes.stale(datetime.now(UTC).isoformat(timespec="seconds"), str(error))
+        with contextlib.suppress(OSError):
+            self._write(stale)
+        self._report.notes.append(stale)
+
+    def _gone(self, notes: Notes) -> None:
+        """A database that the server does not have any more."""
+        self._problem(
+            notes.name, f"is not on the server any more; its dump of {notes.dumped} is in the older generations."
+        )
+        (self._directory / notes.file).unlink(missing_ok=True)
+        self._notes_path(notes).unlink(missing_ok=True)
+
+    def _notes_path(self, notes: Notes) -> Path:
+        return self._directory / (noted.stem(notes.database) + noted.SUFFIX)
+
+    def _write(self, notes: Notes) -> None:
+        path = self._notes_path(notes)
+        text = notes.text()
+        with contextlib.suppress(OSError):
+            if path.read_text(encoding="utf-8") == text:
+                return
+        new = path.with_name(path.name + _NEW)
+        with _private():
+            new.write_text(text, encoding="utf-8")
+        new.rename(path)
+
+    def _problem(self, name: str, text: str) -> None:
+        self._report.problems.append((name, " ".join(text.split())))
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[None]:
+    """Files made here are for their owner alone: dumps hold everything."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _age(moment: str) -> str:
+    """How long ago, in hours, or in days where it is longer."""
+    hours = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() / 3600
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"

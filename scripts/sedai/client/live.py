@@ -1,0 +1,68 @@
+"""Live database files in the sources: a copy made while the server writes may be of no use, so a person must know."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+_SQLITE_HEADER = b"SQLite format 3\0"
+# The name by which a data directory is known.
+_MARKS = {b"ibdata1": "MariaDB/MySQL", b"WiredTiger.wt": "MongoDB", b"dump.rdb": "Redis", b"appendonlydir": "Redis",
+          b"appendonly.aof": "Redis"}  # fmt: skip
+
+
+class Live(NamedTuple):
+    """A data directory, or an SQLite file, ``path`` as bytes below the root of the tree."""
+
+    kind: str
+    path: bytes
+
+
+def recognise(path: bytes, name: bytes, location: bytes) -> Live | None:
+    """What ``name`` at ``path`` (``location`` on this machine) says of the directory that it lies in, if anything."""
+    if name in _MARKS:
+        return Live(_MARKS[name], path[: -len(name) - 1])
+    if name == b"PG_VERSION":
+        directory = path[: -len(name) - 1]
+        # Each database below has one too.
+        return Live("PostgreSQL", directory) if os.path.isdir(os.path.dirname(location) + b"/global") else None
+    if name.endswith(b"-wal"):
+        return Live("SQLite", path[:-4]) if _is_sqlite(location[:-4]) else None
+    return None
+
+
+def _is_sqlite(location: bytes) -> bool:
+    try:
+        with open(location, "rb") as stream:
+            return stream.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
+    except OSError:
+        return False
+
+
+def sort_out(found: list[Live], dumped: list[Path], accepted: tuple[Path, ...]) -> tuple[list[Live], list[Live]]:
+    """Those of ``found`` that nobody has dealt with, and those that a person accepted; without those that are dumped."""
+    known = {os.fsencode(os.path.realpath(path)).strip(b"/") for path in dumped}
+    known |= {os.fsencode(path).strip(b"/") for path in dumped}
+    open_ones: list[Live] = []
+    accepted_ones: list[Live] = []
+    for live in dict.fromkeys(found):
+        if live.path in known:
+            continue
+        path = Path(os.fsdecode(b"/" + live.path))
+        (accepted_ones if any(path.is_relative_to(place) for place in accepted) else open_ones).append(live)
+    return open_ones, accepted_ones
+
+
+def missing_mounts(fstab: str, sources: tuple[Path, ...]) -> list[Path]:
+    """Mount points of ``fstab`` at or below ``sources`` that are to be mounted at boot and are not (fstab(5))."""
+    wanted = []
+    for line in fstab.splitlines():
+        fields = line.split()
+        if len(fields) < 4 or fields[0].startswith("#") or not fields[1].startswith("/"):
+            continue
+        point = Path(fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
+        options = fields[3].split(",")
+        if "noauto" not in options and any(point.is_relative_to(source) for source in sources):
+            wanted.append(point)
+    return [point for point in wanted if not os.path.ismount(point)]

@@ -1,0 +1,39 @@
+"""Stage: what sedai itself puts into each backup, made ready in the staging directory before the scan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sedai.client.config import ClientConfig
+from sedai.client.databases import servers, staging
+from sedai.client.databases.notes import Notes
+from sedai.client.scan import Problem
+
+
+@dataclass
+class Staged:
+    """What was made ready: ``notes`` of each dump, ``live``: the servers' own files, which the dumps stand for."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Notes] = field(default_factory=list)
+    live: list[Path] = field(default_factory=list)
+
+
+def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
+    """Dump the databases. Never fails: what goes wrong is a problem, and the files are backed up all the same."""
+    staged = Staged()
+    directory = config.staging_directory
+    if directory is None:
+        return staged
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        staged.problems.append(Problem("staging", os.fsencode(directory)[1:], f"can't be made: {error.strerror}"))
+        return staged
+    report = staging.dump_all(directory, config.databases, servers.connect, say)
+    staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
+    staged.notes, staged.live = report.notes, report.live
+    return staged
