@@ -1,0 +1,111 @@
+"""The client's configuration is one that its programs accept, and a database's password is read as it was set."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Evaluate
+from test_msmtp_templates import AWKWARD_PASSWORDS
+
+from sedai.client.config import ClientConfig, Database
+from sedai.core import toml
+
+SETTINGS: dict[str, Any] = {
+    "backup_client_name": "laptop",
+    "backup_client_server_host": "vps.example.com",
+    "backup_client_sources": [{"path": "/etc"}],
+    "backup_client_user": "person",
+}
+DATABASES = [
+    {"name": "main", "kind": "postgresql"},
+    {
+        "name": "far",
+        "kind": "postgresql",
+        "host": "db.example.com",
+        "port": 5433,
+        "user": "reader",
+        "databases": ["shop", 'odd "name"'],
+        "globals": False,
+        "password": "secret-1",
+        "drill": False,
+    },
+    {"name": "wiki", "kind": "mariadb", "credentials_file": "~/.wiki.cnf", "run_as": "wiki"},
+    {"name": "notes", "kind": "sqlite", "path": "/home/person/メモ.sqlite"},
+]
+
+
+def test_the_programs_read_what_is_rendered(render: Evaluate) -> None:
+    text = render("backup_client", "client.toml.j2", **SETTINGS, backup_client_databases=DATABASES)
+    config = toml.decode(ClientConfig, tomllib.loads(text), "")
+    assert config.staging_directory == Path("/var/lib/sedai-client")
+    assert config.databases == (
+        Database("main", "postgresql"),
+        Database(
+            "far",
+            "postgresql",
+            ("shop", 'odd "name"'),
+            host="db.example.com",
+            port=5433,
+            user="reader",
+            credentials_file=Path("/home/person/.config/sedai/databases/far"),
+            globals=False,
+            drill=False,
+        ),
+        Database("wiki", "mariadb", run_as="wiki", credentials_file=Path("/home/person/.wiki.cnf")),
+        Database("notes", "sqlite", path=Path("/home/person/メモ.sqlite")),
+    )
+    assert "secret-1" not in text
+
+
+@pytest.mark.parametrize("password", AWKWARD_PASSWORDS)
+def test_libpq_reads_the_password(render: Evaluate, password: str) -> None:
+    """As fe-connect.c does: fields end at a colon, and a backslash takes the next character as it is."""
+    entry = {"name": "main", "kind": "postgresql", "password": password}
+    text = render("backup_client", "credentials.j2", **SETTINGS, __backup_client_entry=entry)
+    (line,) = [line for line in text.split("\n") if line and not line.startswith("#")]
+    fields = re.findall(r"((?:[^:\\]|\\.)*)(?::|\Z)", line)
+    assert [re.sub(r"\\(.)", r"\1", field) for field in fields[:5]] == ["*", "*", "*", "*", password]
+
+
+@pytest.mark.parametrize("password", AWKWARD_PASSWORDS)
+def test_mysql_reads_the_password(render: Evaluate, password: str) -> None:
+    """As my_default.c does: in double quotes, where ``\\\\`` and ``\\"`` stand for one character."""
+    entry = {"name": "wiki", "kind": "mariadb", "password": password}
+    text = render("backup_client", "credentials.j2", **SETTINGS, __backup_client_entry=entry)
+    lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+    assert lines[0] == "[client]"
+    quoted = re.fullmatch(r'password="(.*)"', lines[1])
+    assert quoted is not None and len(lines) == 2
+    assert re.sub(r"\\(.)", r"\1", quoted[1]) == password
+
+
+@pytest.mark.parametrize("database, words", [
+    ({"name": "Main", "kind": "postgresql"}, "Main in backup_client_databases"),
+    ({"name": "notes", "kind": "sqlite", "path": "notes.sqlite"}, "needs a path"),
+    ({"name": "wiki", "kind": "mariadb", "password": "two\nlines-secret"}, "line break"),
+])  # fmt: skip
+def test_settings_that_cannot_work_are_refused(evaluate: Evaluate, database: dict[str, Any], words: str) -> None:
+    def problems(*databases: dict[str, Any]) -> str:
+        found = evaluate(
+            "backup_client", "__backup_client_problems", **SETTINGS, backup_client_databases=list(databases)
+        )
+        return str(found)
+
+    assert problems(*DATABASES) == "[]"
+    assert words in problems(database)
+    assert "lines-secret" not in problems(database)
+    assert "name twice" in problems(DATABASES[0], DATABASES[0])
+
+
+@pytest.mark.parametrize("databases, packages", [([], []), (DATABASES, ["mariadb-client", "postgresql-client"])])
+def test_only_the_clients_that_are_needed_are_installed(
+    evaluate: Evaluate, databases: list[dict[str, Any]], packages: list[str]
+) -> None:
+    found = evaluate(
+        "backup_client", "__backup_client_database_packages", **SETTINGS, backup_client_databases=databases
+    )
+    assert sorted(found) == packages
