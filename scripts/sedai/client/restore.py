@@ -106,7 +106,7 @@ def restore(
     """
     generation = str(record["generation"])
     local = state.root / "restore.manifest"
-    fetch_manifest(connection, generation, _trusted_digest(state, record), local)
+    fetch_manifest(connection, generation, trusted_digest(state, record), local)
     chosen = select(manifest.read(local), [_tree_path(path) for path in paths])
     above = list(_ancestors(manifest.read(local), chosen))
     local.unlink()
@@ -133,7 +133,7 @@ def _order(entry: Entry) -> bytes:
     return manifest.order(entry.path)
 
 
-def _trusted_digest(state: State, record: dict[str, Any]) -> str:
+def trusted_digest(state: State, record: dict[str, Any]) -> str:
     """The manifest digest that this client saw sealed; on a machine that saw none, the server's word."""
     generation = str(record["generation"])
     sealed = state.sealed()

@@ -10,7 +10,7 @@ from sedai.client.databases.notes import Notes
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem
-from sedai.client.stage import Staged, stage
+from sedai.client.stage import look, stage
 from sedai.core import lock, wire
 from sedai.core.errors import SedaiError
 
@@ -39,7 +39,7 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
         try:
             for command in () if dry_run else settings.before:
                 backup.run_hook(command)
-            staged = Staged() if dry_run else stage(context.config, reporter.say)
+            staged = look(context.config) if dry_run else stage(context.config, reporter.say)
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
                 run = backup.Run(context.config, context.state, connection, reporter, staged)

@@ -114,8 +114,9 @@ class _Server:
         earlier = list(self._earlier()) if self._directory.is_dir() else []
         for _, notes in earlier:
             self._mark_stale(notes, error)
-        kept = f"; the dumps of {', '.join(notes.name for _, notes in earlier)} stay, marked stale" if earlier else ""
-        self._problem(self._entry.name, f"could not be dumped{kept}: {error}")
+        kept = ", ".join(f"{notes.name} ({_age(notes.dumped)} old)" for _, notes in earlier)
+        stay = f"; the generation keeps its dumps, marked stale: {kept}" if kept else ", and there is no earlier dump"
+        self._problem(self._entry.name, f"could not be dumped{stay}: {error}")
 
     def _one(self, database: str, earlier: Notes | None) -> None:
         name = noted.full_name(self._entry.name, self._entry.kind, database)
