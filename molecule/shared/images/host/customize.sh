@@ -16,6 +16,9 @@ download msmtp msmtp-mta mailutils bubblewrap rsync python3-xxhash python3-paths
     ca-certificates logrotate cron sudo acl attr openssh-client openssh-server
 # Another MTA, for the hosts that have one before we come. It conflicts with msmtp-mta.
 download postfix
+# Database servers, for the hosts that have some before we come. No role installs them, so the
+# recommended packages (mailx, sysstat, perl modules of CGI) would only be weight.
+download --no-install-recommends postgresql mariadb-server sqlite3
 
 mkdir -p "$root$packages"
 mv "$root"/var/cache/apt/archives/*.deb "$root$packages"
