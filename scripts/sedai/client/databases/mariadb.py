@@ -161,13 +161,12 @@ class MariaDB:
     def _load_accounts(self, dump: Path) -> list[str]:
         """Make the accounts that are not there; those that are stay as they are, password included."""
         there = {(user, host) for user, host in self._ask("SELECT User, Host FROM mysql.user")}
-        kept, left_out = select_accounts(dump.read_text(encoding="utf-8"), there)
+        kept = select_accounts(dump.read_text(encoding="utf-8"), there)
         with tempfile.TemporaryFile() as script:
             script.write(kept.encode())
             script.seek(0)
             done = self._run("mariadb", "--force", stdin=script, success=(0, 1))
-        complaints = _errors(done.stderr.decode(errors="replace"))
-        return complaints if self._access.throw_away else [*complaints, *left_out]
+        return _errors(done.stderr.decode(errors="replace"))
 
     def row_counts(self, database: str) -> dict[str, int]:
         """Rows by table, counted now."""
@@ -250,17 +249,10 @@ def count_rows(lines: Iterable[bytes]) -> dict[str, int]:
     return tables
 
 
-def select_accounts(text: str, there: set[tuple[str, str]]) -> tuple[str, list[str]]:
-    """The statements of a ``mariadb-dump --system=users`` about accounts that are not ``there``, and what was left out."""
-    kept, left_out = [], []
-    for line in text.splitlines(keepends=True):
-        account = next(((user, host) for user, host in there if _names(line, user, host)), None)
-        if account is None:
-            kept.append(line)
-        elif _ACCOUNT.search(line) and "/*!80001" not in line:  # the same role for MySQL
-            shown = f"account '{account[0]}'@'{account[1]}'" if account[1] else f"role '{account[0]}'"
-            left_out.append(f"The {shown} is there already and stays as it is.")
-    return "".join(kept), left_out
+def select_accounts(text: str, there: set[tuple[str, str]]) -> str:
+    """The statements of a ``mariadb-dump --system=users`` about accounts (user and host) that are not ``there``."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not any(_names(line, user, host) for user, host in there))
 
 
 def _names(line: str, user: str, host: str) -> bool:

@@ -22,7 +22,7 @@ from sedai.core.process import Result, run, start
 _GLOBALS_END = b"-- PostgreSQL database cluster dump complete"
 # Differs from run to run though the accounts are the same.
 _GLOBALS_VARIES = (b"\\restrict ", b"\\unrestrict ", b"-- Started on ", b"-- Completed on ")
-_ROLE = re.compile(r'(CREATE|ALTER) ROLE ("(?:[^"]|"")+"|[^ ;]+)')
+_ROLE = re.compile(r'(?:CREATE|ALTER) ROLE ("(?:[^"]|"")+"|[^ ;]+)')
 _SETTINGS = """
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
 SET row_security = off; SET client_encoding = 'UTF8'
@@ -376,16 +376,14 @@ class _Session:
 
 
 def select_globals(text: str, there: set[str]) -> tuple[str, list[str]]:
-    """The statements of a ``pg_dumpall --globals-only`` that touch no role of ``there``, and what was left out, in words.
+    """The statements of a ``pg_dumpall --globals-only`` that touch no role of ``there``, and what is to be made by hand.
 
-    Table spaces are left out: their directories belong to the machine that had them.
+    Table spaces are: their directories belong to the machine that had them.
     """
     kept, left_out = [], []
     for line in text.splitlines(keepends=True):
         role = _ROLE.match(line)
-        if role and role[2] in there:
-            if role[1] == "CREATE":
-                left_out.append(f"The role {role[2]} is there already and stays as it is.")
+        if role and role[1] in there:
             continue
         if "TABLESPACE" in line.split("(")[0] and line.startswith(("CREATE ", "ALTER ", "GRANT ", "COMMENT ")):
             if line.startswith("CREATE "):
