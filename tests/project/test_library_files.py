@@ -13,7 +13,10 @@ SCRIPTS = role_tables.PROJECT / "scripts"
 
 # Role -> entry files and packages. core/ goes everywhere, whole or as far as it is imported.
 PARTS = {
-    "backup_client": (("backup_data.py", "check_backup_integrity.py", "restore_data.py"), ("core", "client")),
+    "backup_client": (
+        ("backup_data.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py"),
+        ("core", "client"),
+    ),
     "backup_server": (("sedai_gate.py", "sedai_server.py"), ("core", "server")),
     "alert_mail": (("send_alert_email.py",), ("core", "mail")),
 }

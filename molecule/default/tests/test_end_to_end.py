@@ -301,6 +301,7 @@ class TestCron:
             f"{PROGRAMS}/backup_data.py --quiet",
             f"{PROGRAMS}/check_backup_integrity.py --quiet",
             f"{PROGRAMS}/check_backup_integrity.py --level full --all --quiet",
+            f"{PROGRAMS}/restore_drill.py --quiet",
         ]
         log = client.host.file("/root/project/logs/sedai.log")
         generations, logged = client.generations(), len(log.content_string)

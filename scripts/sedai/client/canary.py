@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat as st
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from sedai.client import throwaway
 from sedai.client.scan import signature, target
 from sedai.client.state import write_atomically
 from sedai.core import manifest, walk, wire
@@ -288,7 +288,7 @@ def _made(staging_directory: Path) -> list[Shortfall]:
     except (IntegrityError, OSError):
         pass  # not there, or damaged: made anew
     notes.unlink(missing_ok=True)
-    _remove(root)
+    throwaway.remove(root)
     reasons = make(root, cases)
     lacking = [replace(found, detail=reasons.get(found.path, found.detail))
                for found in shortfalls(cases, describe(root))]  # fmt: skip
@@ -368,20 +368,6 @@ def _create(root: bytes, path: bytes, traits: Traits, content: bytes) -> None:
 
 def _set_time(real: bytes, traits: Traits) -> None:
     os.utime(real, ns=(traits.mtime_ns, traits.mtime_ns), follow_symlinks=False)
-
-
-def _remove(root: bytes) -> None:
-    """Remove the tree at ``root``, whatever modes its directories have by now."""
-    if not os.path.isdir(root) or os.path.islink(root):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(root)
-        return
-    os.chmod(root, 0o700)
-    for directory, below, _ in os.walk(root):
-        for name in below:
-            if not os.path.islink(os.path.join(directory, name)):
-                os.chmod(os.path.join(directory, name), 0o700)
-    shutil.rmtree(root)
 
 
 def _real(root: bytes, path: bytes) -> bytes:

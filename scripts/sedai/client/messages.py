@@ -35,6 +35,8 @@ _SUBJECTS = {
         "after_failed": "[sedai] {client}: backup done, but a command after it FAILED",
         "check_failed": "[sedai] {client}: integrity check could not run",
         "check_findings": "[sedai] {client}: integrity check found {count} problem(s)",
+        "drill_failed": "[sedai] {client}: restore drill could not run",
+        "drill_findings": "[sedai] {client}: restore drill found {count} problem(s)",
     },
     "ja": {
         "backup_failed": "[sedai] {client}: バックアップ失敗",
@@ -42,6 +44,8 @@ _SUBJECTS = {
         "after_failed": "[sedai] {client}: バックアップは完了、後処理コマンドが失敗",
         "check_failed": "[sedai] {client}: 整合性チェックを実行できません",
         "check_findings": "[sedai] {client}: 整合性チェックで問題 {count} 件",
+        "drill_failed": "[sedai] {client}: 復元訓練を実行できません",
+        "drill_findings": "[sedai] {client}: 復元訓練で問題 {count} 件",
     },
 }
 
@@ -53,6 +57,10 @@ _MEANINGS = {
         "check_failed": "It is not known whether the generations on the server are intact.",
         "check_findings": "Something stored on the server, or its age, is not what it should be. "
         "The next backup sends damaged files of the newest generation again if this machine still has them.",
+        "drill_failed": "A restore was tried and could not be carried out, so it is not known whether a real one would work. "
+        "The generations and this machine's own data are untouched.",
+        "drill_findings": "A restore was tried and what is listed here did not come back as it was backed up, or not at all. "
+        "The generations and this machine's own data are untouched; older generations may have it whole.",
     },
     "ja": {
         "backup_failed": "新しい世代は作成されていません。サーバー上の既存の世代は無傷です。",
@@ -61,6 +69,10 @@ _MEANINGS = {
         "check_failed": "サーバー上の世代が無事かどうか確認できていません。",
         "check_findings": "サーバー上のデータまたはその日時が、あるべき状態と異なります。"
         "最新世代の壊れたファイルは、このマシンに残っていれば次のバックアップで再送されます。",
+        "drill_failed": "復元を試みましたが実行できず、実際の復元が成功するかどうか確認できていません。"
+        "世代とこのマシンのデータには触れていません。",
+        "drill_findings": "復元を試みましたが、以下のものはバックアップ時の状態に戻らないか、まったく戻りませんでした。"
+        "世代とこのマシンのデータには触れていません。古い世代には無傷で残っている可能性があります。",
     },
 }
 

@@ -19,7 +19,7 @@ from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import Incident, compose
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, LockedError, SedaiError
+from sedai.core.errors import ExitCode, LockedError, SedaiError, StoppedError
 from sedai.core.log import open_log
 
 EXIT_CODES = """\
@@ -85,7 +85,7 @@ def open_context(name: str, config_path: Path | None) -> Context:
 def carry_out(name: str, context: Context, work: Callable[[], Result], command: str) -> tuple[ExitCode, Result]:
     """Do ``work``, log and record how it ended, and alert when it failed or found something.
 
-    ``name`` is ``backup`` or ``check``; ``command`` is what an alert tells the person to run next.
+    ``name`` is ``backup``, ``check`` or ``drill``; ``command`` is what an alert tells the person to run next.
     """
     started = time.time()
     result = Result()
@@ -129,7 +129,8 @@ def _complain(log: Logger, error: SedaiError) -> None:
 
 def _last_good(state: State) -> str:
     try:
-        runs = [run for run in state.runs() if run.get("generation") and run["exit"] == ExitCode.CLEAN]
+        clean = (run for run in state.runs() if run["program"] == "backup" and run["exit"] == ExitCode.CLEAN)
+        runs = [run for run in clean if run.get("generation")]
     except OSError:
         return ""
     return str(runs[-1]["generation"]) if runs else ""
@@ -154,4 +155,4 @@ def exit_with(work: Callable[[], ExitCode]) -> None:
 
 def _stopped(number: int, frame: object) -> None:
     """SIGTERM (a shutdown) ends a run like any other failure: its closing commands run and a person hears of it."""
-    raise SedaiError("The run was stopped by SIGTERM.", "Run it again: it goes on from what was sent.")
+    raise StoppedError("The run was stopped by SIGTERM.", "Run it again: it goes on from what was sent.")

@@ -103,17 +103,22 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     ]
     for reader in readers:
         reader.start()
-    for line in process.stdout:
-        parsed = parse_line(line)
-        if parsed is None:
-            continue
-        path, digest, size = parsed
-        if digest:
-            sent.digests[path] = digest
-            on_file(size)
-    for reader in readers:
-        reader.join()
-    sent.status = process.wait()
+    try:
+        for line in process.stdout:
+            parsed = parse_line(line)
+            if parsed is None:
+                continue
+            path, digest, size = parsed
+            if digest:
+                sent.digests[path] = digest
+                on_file(size)
+        for reader in readers:
+            reader.join()
+        sent.status = process.wait()
+    except BaseException:  # a run that is stopped leaves no rsync behind that goes on writing
+        process.terminate()
+        process.wait()
+        raise
     if failures:
         raise failures[0]
     sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]

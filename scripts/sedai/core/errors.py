@@ -38,6 +38,10 @@ class ConfigError(UsageError):
     """The configuration file is missing, malformed or contradicts itself."""
 
 
+class StoppedError(SedaiError):
+    """The run was told to stop (SIGTERM): no part of it may go on."""
+
+
 class LockedError(SedaiError):
     """Another run holds the lock."""
 

@@ -1,0 +1,275 @@
+"""The restore drill: files, canary and databases of a generation come back into a throw-away place, and are compared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from sedai.client import canary, drill_databases, restore, sample, throwaway
+from sedai.client.config import ClientConfig, Database
+from sedai.client.connection import Connection
+from sedai.client.databases import scratch
+from sedai.client.databases.notes import GLOBALS
+from sedai.client.databases.staging import DIRECTORY as DUMPS
+from sedai.client.program import Context, Result
+from sedai.client.progress import Reporter, size
+from sedai.client.state import State, fetch_manifest
+from sedai.core import lock, manifest
+from sedai.core.errors import IntegrityError, SedaiError, StoppedError, UnreachableError
+from sedai.core.manifest import Entry
+
+EVERY_HOURS = 31 * 24.0
+
+_SPARE_BYTES = 64 << 20
+# An empty server's own files: MariaDB's logs are the largest.
+_SERVER_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asked for. ``files``: how many, where not as configured; ``databases``: which, where not all."""
+
+    generation: str = "latest"
+    seed: int | None = None
+    files: int | None = None
+    databases: tuple[str, ...] = ()
+
+
+@dataclass
+class Survey:
+    """What of a generation is drilled: files, the canary with its notes, and the dumps by entry of the configuration."""
+
+    sample: list[Entry] = field(default_factory=list)
+    canary: list[Entry] = field(default_factory=list)
+    dumps: dict[str, list[Entry]] = field(default_factory=dict)
+
+
+def survey(entries: Iterator[Entry], staged: bytes, files: int, most_bytes: int, seed: int) -> Survey:
+    """Look through a manifest once. ``staged``: the staging directory below the root of the tree, or nothing."""
+    found = Survey()
+    dumps, tree = staged + b"/" + DUMPS.encode(), staged + b"/" + canary.DIRECTORY.encode()
+    notes = staged + b"/" + canary.NOTES.encode()
+
+    def others() -> Iterator[Entry]:
+        for entry in entries:
+            if not staged or not manifest.at_or_below(entry.path, staged):
+                if entry.kind == "f":
+                    yield entry
+            elif manifest.at_or_below(entry.path, tree) or entry.path == notes:
+                found.canary.append(entry)
+            elif entry.kind == "f" and manifest.at_or_below(entry.path, dumps):
+                name, _, rest = entry.path[len(dumps) + 1 :].partition(b"/")
+                if rest:
+                    found.dumps.setdefault(os.fsdecode(name), []).append(entry)
+
+    found.sample = sample.draw(others(), files, most_bytes, seed)
+    return found
+
+
+def in_use(state: State) -> bool:
+    """Whether a drill of this machine is running."""
+    return _lock(state).exists() and lock.in_use(_lock(state))
+
+
+def _lock(state: State) -> Path:
+    return state.root / "drill.lock"
+
+
+def drill(
+    context: Context, wishes: Wishes, *, quiet: bool = False, server: drill_databases.Server = scratch.server
+) -> Result:
+    """Carry out one drill.
+
+    Raises:
+        LockedError: another drill runs.
+        SedaiError: nothing could be tried.
+    """
+    started = time.monotonic()
+    reporter = Reporter(quiet=quiet)
+    parent = context.config.drill.directory
+    with lock.exclusive(_lock(context.state), "A restore drill of this machine"):
+        leftovers = throwaway.clear_leftovers(parent)
+        with Connection(context.config.server) as connection, throwaway.directory(parent) as place:
+            context.outbox.flush(connection)
+            run = _Run(context, connection, reporter, place, wishes, server)
+            run.report.remarks += leftovers
+            run.carry_out()
+    result = run.result(time.monotonic() - started)
+    for line in result.record["remarks"]:
+        context.log.info("drill: %s", line)
+    return result
+
+
+class _Run:
+    """One drill, in the throw-away directory ``place``."""
+
+    def __init__(self, context: Context, connection: Connection, reporter: Reporter, place: Path, wishes: Wishes,
+                 server: drill_databases.Server) -> None:  # fmt: skip
+        self._config: ClientConfig = context.config
+        self._connection = connection
+        self._reporter = reporter
+        self._place = place
+        self._wishes = wishes
+        self._server = server
+        self._seed = secrets.randbits(32) if wishes.seed is None else wishes.seed
+        self._record = restore.choose(restore.generations(connection), wishes.generation)
+        self._generation = str(self._record["generation"])
+        self._manifest_sha256 = context.state.sealed().get(self._generation) or str(
+            self._record.get("manifest_sha256", "")
+        )
+        if not self._manifest_sha256:
+            raise IntegrityError(f"The record of {self._generation} is damaged: {self._record.get('error', '')}")
+        # A state of the drill's own: a person may be restoring at the same time.
+        self._state = State(throwaway.private(place / "state"))
+        self._state.remember_sealed(self._generation, self._manifest_sha256)
+        self.report = drill_databases.Report()
+        self._files = restore.Restored(self._generation)
+        self._kept = canary.Kept((), ())
+        self._seconds: dict[str, float] = {}
+
+    def carry_out(self) -> None:
+        """Bring back and compare each part; what fails is a finding, and the others go on."""
+        self._reporter.say(f"Drill of {self._generation}, seed {self._seed}")
+        path = self._place / "manifest"
+        fetch_manifest(self._connection, self._generation, self._manifest_sha256, path)
+        settings = self._config.drill
+        found = survey(map(manifest.decode, manifest.read(path)), self._config.staged,
+                       self._wishes.files or settings.files, settings.bytes, self._seed)  # fmt: skip
+        path.unlink()
+        configured = {entry.name: entry for entry in self._config.databases}
+        entries = drill_databases.choose(found.dumps, configured, self._wishes.databases, self.report)
+        self._part("files", partial(self._bring_back_files, found.sample))
+        self._part("canary", partial(self._bring_back_canary, found.canary))
+        for name in entries:
+            self._part("databases", partial(self._load, configured[name], found.dumps[name]))
+
+    def _part(self, name: str, work: Callable[[], None]) -> None:
+        started = time.monotonic()
+        try:
+            work()
+        except (StoppedError, UnreachableError):
+            raise
+        except (SedaiError, OSError) as error:
+            self.report.findings.append(" ".join(str(error).split()))
+        self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 2)
+
+    def _bring_back_files(self, chosen: Sequence[Entry]) -> None:
+        if not chosen:
+            self.report.remarks.append("There is no file in this generation that is small enough for the drill.")
+            return
+        self._refuse_without_space("the sample of files", sum(entry.size for entry in chosen))
+        with self._restored([_path(entry) for entry in chosen], "files") as back:
+            self._files = back.done
+        self.report.findings += back.findings
+        self._reporter.say(f"files: {self._files.files} ({size(self._files.bytes)}), {len(back.findings)} findings")
+
+    def _bring_back_canary(self, entries: Sequence[Entry]) -> None:
+        staging = self._config.staging_directory
+        if staging is None:
+            return
+        paths = [staging / canary.DIRECTORY, staging / canary.NOTES]
+        if not {*paths} <= {_path(entry) for entry in entries}:
+            self.report.findings.append("The fidelity canary is not in this generation; the next backup makes it.")
+            return
+        self._refuse_without_space("the fidelity canary", sum(entry.size for entry in entries))
+        with self._restored(paths, "canary") as back:
+            self._kept = canary.compare(back.at(staging))
+        # The canary's own words say the same, better.
+        self.report.findings += self._kept.not_kept or back.findings
+        self._reporter.say(f"canary: {len(self._kept.not_kept)} things did not come back as they were")
+
+    def _load(self, entry: Database, dumps: Sequence[Entry]) -> None:
+        staging = self._config.staging_directory
+        assert staging is not None  # without one there are no dumps
+        wanted = 2 * sum(dump.size for dump in dumps) + (0 if entry.kind == "sqlite" else _SERVER_BYTES)
+        self._refuse_without_space(f"the dumps of {entry.name}", wanted)
+        directory = staging / DUMPS / entry.name
+        before = len(self.report.loaded)
+        with self._restored([directory], "dumps") as back:
+            self.report.findings += back.findings
+            drill_databases.load_all(
+                back.at(directory), self._place, self._wishes.databases, self._server, self.report, back.findings
+            )
+        for loaded in self.report.loaded[before:]:
+            self._reporter.say(f"database {loaded.name}: {loaded.tables} tables, {loaded.rows:,} rows, "
+                               f"{loaded.seconds:.1f} s{'' if loaded.ok else '; NOT AS IT WAS'}")  # fmt: skip
+
+    def _refuse_without_space(self, what: str, wanted: int) -> None:
+        found = os.statvfs(self._place)
+        free = found.f_bavail * found.f_frsize
+        if free < wanted + _SPARE_BYTES:
+            raise SedaiError(
+                f"{self._config.drill.directory} has {size(free)} free, and {what} need {size(wanted + _SPARE_BYTES)}; "
+                "they were not brought back."
+            )
+
+    @contextlib.contextmanager
+    def _restored(self, paths: Sequence[Path], name: str) -> Iterator[Back]:
+        """``paths`` in a directory of their own while the context lasts."""
+        target = throwaway.private(self._place / name)
+        try:
+            done = restore.restore(self._connection, self._state, self._record, paths, target, overwrite=False,
+                                   reporter=self._reporter)  # fmt: skip
+            # People know a file by the path that it has on this machine.
+            yield Back(target, done, [line.replace(str(target), "") for line in done.findings])
+        finally:
+            with throwaway.undisturbed():
+                throwaway.remove(os.fsencode(target))
+
+    def result(self, seconds: float) -> Result:
+        """What a person, the run record and the mail are told."""
+        record = {
+            "generation": self._generation,
+            "seed": self._seed,
+            "files": self._files.files,
+            "bytes": self._files.bytes,
+            "databases": [loaded.record for loaded in self.report.loaded],
+            "canary": {"unmade": list(self._kept.unmade), "not_kept": list(self._kept.not_kept)},
+            "remarks": self.report.remarks,
+            "seconds": self._seconds | {"all": round(seconds, 2)},
+            "minutes": round(seconds / 60, 2),
+        }
+        return Result(self.report.findings, record)
+
+
+@dataclass(frozen=True)
+class Back:
+    """What a restore brought back: where it lies, and what is not as the manifest says."""
+
+    target: Path
+    done: restore.Restored
+    findings: list[str]
+
+    def at(self, path: Path) -> Path:
+        """Where ``path`` came back."""
+        return self.target / path.relative_to("/")
+
+
+def _path(entry: Entry) -> Path:
+    return Path("/" + os.fsdecode(entry.path))
+
+
+def summary(result: Result) -> str:
+    """What a person reads at the end of a drill."""
+    record = result.record
+    if "seed" not in record:
+        return ""
+    databases = [database for database in record["databases"] if not database["name"].endswith(f"/{GLOBALS}")]
+    parts = [f"{record['files']:,} files ({size(record['bytes'])})"]
+    if databases:
+        tables, rows = (sum(database[key] for database in databases) for key in ("tables", "rows"))
+        parts.append(f"{len(databases)} databases ({tables} tables, {rows:,} rows)")
+    problems = len(result.findings)
+    end = f"{problems} problem(s)" if problems else "everything came back as it was"
+    lines = [f"PROBLEM {line}" for line in result.findings]
+    lines += [f"Note: {line}" for line in record["remarks"]]
+    lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
+    lines.append(f"Restored {', '.join(parts)} in {record['seconds']['all'] / 60:.1f} minutes; {end}.")
+    lines.append(f"The same again: restore_drill.py --generation {record['generation']} --seed {record['seed']}")
+    return "\n".join(lines) + "\n"
