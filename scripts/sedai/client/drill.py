@@ -144,26 +144,26 @@ class _Run:
         path.unlink()
         configured = {entry.name: entry for entry in self._config.databases}
         entries = drill_databases.choose(found.dumps, configured, self._wishes.databases, self.report)
-        self._part("files", partial(self._bring_back_files, found.sample))
-        self._part("canary", partial(self._bring_back_canary, found.canary))
+        self._part("files", "files", partial(self._bring_back_files, found.sample))
+        self._part("canary", "canary", partial(self._bring_back_canary, found.canary))
         for name in entries:
-            self._part("databases", partial(self._load, configured[name], found.dumps[name]))
+            self._part("databases", name, partial(self._load, configured[name], found.dumps[name]))
 
-    def _part(self, name: str, work: Callable[[], None]) -> None:
+    def _part(self, name: str, what: str, work: Callable[[], None]) -> None:
         started = time.monotonic()
         try:
             work()
         except (StoppedError, UnreachableError):
             raise
         except (SedaiError, OSError) as error:
-            self.report.findings.append(" ".join(str(error).split()))
+            self.report.findings.append(f"{what}: {' '.join(str(error).split())}")
         self._seconds[name] = round(self._seconds.get(name, 0.0) + time.monotonic() - started, 2)
 
     def _bring_back_files(self, chosen: Sequence[Entry]) -> None:
         if not chosen:
             self.report.remarks.append("There is no file in this generation that is small enough for the drill.")
             return
-        self._refuse_without_space("the sample of files", sum(entry.size for entry in chosen))
+        self._refuse_without_space(sum(entry.size for entry in chosen))
         with self._restored([_path(entry) for entry in chosen], "files") as back:
             self._files = back.done
         self.report.findings += back.findings
@@ -177,7 +177,7 @@ class _Run:
         if not {*paths} <= {_path(entry) for entry in entries}:
             self.report.findings.append("The fidelity canary is not in this generation; the next backup makes it.")
             return
-        self._refuse_without_space("the fidelity canary", sum(entry.size for entry in entries))
+        self._refuse_without_space(sum(entry.size for entry in entries))
         with self._restored(paths, "canary") as back:
             self._kept = canary.compare(back.at(staging))
         # The canary's own words say the same, better.
@@ -188,7 +188,7 @@ class _Run:
         staging = self._config.staging_directory
         assert staging is not None  # without one there are no dumps
         wanted = 2 * sum(dump.size for dump in dumps) + (0 if entry.kind == "sqlite" else _SERVER_BYTES)
-        self._refuse_without_space(f"the dumps of {entry.name}", wanted)
+        self._refuse_without_space(wanted)
         directory = staging / DUMPS / entry.name
         before = len(self.report.loaded)
         with self._restored([directory], "dumps") as back:
@@ -200,14 +200,13 @@ class _Run:
             self._reporter.say(f"database {loaded.name}: {loaded.tables} tables, {loaded.rows:,} rows, "
                                f"{loaded.seconds:.1f} s{'' if loaded.ok else '; NOT AS IT WAS'}")  # fmt: skip
 
-    def _refuse_without_space(self, what: str, wanted: int) -> None:
+    def _refuse_without_space(self, wanted: int) -> None:
         found = os.statvfs(self._place)
         free = found.f_bavail * found.f_frsize
         if free < wanted + _SPARE_BYTES:
-            raise SedaiError(
-                f"{self._config.drill.directory} has {size(free)} free, and {what} need {size(wanted + _SPARE_BYTES)}; "
-                "they were not brought back."
-            )
+            raise SedaiError(f"not brought back: {self._config.drill.directory} has {size(free)} free, and this needs "
+                             f"{size(wanted + _SPARE_BYTES)}.", "Make room, or set another directory for the drill."
+                             )  # fmt: skip
 
     @contextlib.contextmanager
     def _restored(self, paths: Sequence[Path], name: str) -> Iterator[Back]:
