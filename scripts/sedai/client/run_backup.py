@@ -52,7 +52,10 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
     for path in outcome.vanished:
         context.log.info("vanished while it was backed up: /%s", path)
     findings = [*map(describe, outcome.problems), *late]
-    record = _record(outcome, dry_run) | {"databases": [_database(notes) for notes in staged.notes]}
+    record = _record(outcome, dry_run) | {
+        "databases": [_database(notes) for notes in staged.notes],
+        "canary": {"unmade": staged.unmade},
+    }
     return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
 
 
@@ -130,6 +133,7 @@ def summary(result: Result) -> str:
     if record["databases"]:
         rows = sum(database["rows"] for database in record["databases"])
         lines.append(f"{len(record['databases'])} database dumps with {rows} rows are in it.")
+    lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
     lines += [f"NOT IN THIS BACKUP, as configured: {line}" for line in result.notes]
     lines += [f"FINDING: {line}" for line in result.findings]
     return "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sedai.client import canary
 from sedai.client.config import ClientConfig
 from sedai.client.databases import servers, staging
 from sedai.client.databases.notes import Notes
@@ -17,15 +18,20 @@ from sedai.core.errors import SedaiError
 
 @dataclass
 class Staged:
-    """What was made ready: ``notes`` of each dump, ``live``: the servers' own files, which the dumps stand for."""
+    """What was made ready.
+
+    ``notes`` of each dump. ``live``: the servers' own files, which the dumps stand for. ``unmade``: what of the fidelity
+    canary this machine can't make, in words.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[Notes] = field(default_factory=list)
     live: list[Path] = field(default_factory=list)
+    unmade: list[str] = field(default_factory=list)
 
 
 def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
-    """Dump the databases. Never fails: what goes wrong is a problem, and the files are backed up all the same."""
+    """Make the canary, dump the databases. Never fails: what goes wrong is a problem, and the files are backed up all the same."""
     staged = Staged()
     directory = config.staging_directory
     if directory is None:
@@ -35,6 +41,7 @@ def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
     except OSError as error:
         staged.problems.append(Problem("staging", os.fsencode(directory)[1:], f"can't be made: {error.strerror}"))
         return staged
+    staged.unmade = canary.prepare(directory)
     report = staging.dump_all(directory, config.databases, servers.connect, say)
     staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
     staged.notes, staged.live = report.notes, report.live
