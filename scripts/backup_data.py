@@ -14,6 +14,7 @@ from sedai.core.errors import ExitCode, LockedError
 EXAMPLES = """\
   backup_data.py                back up now
   backup_data.py --dry-run      show what would be sent, change nothing
+  backup_data.py --resume       end a pause (of a machine that took another's place), then back up
   backup_data.py --quiet        say nothing unless something is wrong (for cron)
 """
 
@@ -21,7 +22,9 @@ EXAMPLES = """\
 def main() -> ExitCode:
     """Parse the command line, back up, say how it went."""
     options = parser(__doc__, EXAMPLES)
-    options.add_argument("--dry-run", action="store_true", help="plan only; nothing is sent")
+    how = options.add_mutually_exclusive_group()
+    how.add_argument("--dry-run", action="store_true", help="plan only; nothing is sent")
+    how.add_argument("--resume", action="store_true", help="end a pause first")
     options.add_argument("--json", action="store_true", help="print the run record as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last backup is older than a day")
@@ -37,13 +40,16 @@ def main() -> ExitCode:
 
         def work() -> Result:
             try:
-                return back_up(context, quiet=quiet)
+                return back_up(context, quiet=quiet, resume=arguments.resume)
             except LockedError:
                 if arguments.catch_up:
                     return Result()  # what was missed is being caught up already
                 raise
 
-        code, result = carry_out("backup", context, work, f"{sys.argv[0]}")
+        command = sys.argv[0]
+        if context.state.paused() is not None and not arguments.resume:
+            command = f"{Path(command).with_name('restore_data.py')} list\n{command} --resume"
+        code, result = carry_out("backup", context, work, command)
     if arguments.json:
         print(json.dumps({"exit": int(code), **result.record}, ensure_ascii=False))
     elif result.findings or not arguments.quiet:

@@ -32,6 +32,7 @@ _SUBJECTS = {
     "en": {
         "backup_failed": "[sedai] {client}: backup FAILED",
         "backup_findings": "[sedai] {client}: backup done, {count} finding(s)",
+        "backup_paused": "[sedai] {client}: NO backup, backups are paused",
         "after_failed": "[sedai] {client}: backup done, but a command after it FAILED",
         "check_failed": "[sedai] {client}: integrity check could not run",
         "check_findings": "[sedai] {client}: integrity check found {count} problem(s)",
@@ -41,6 +42,7 @@ _SUBJECTS = {
     "ja": {
         "backup_failed": "[sedai] {client}: バックアップ失敗",
         "backup_findings": "[sedai] {client}: バックアップ完了、問題 {count} 件",
+        "backup_paused": "[sedai] {client}: バックアップ未実行 (一時停止中)",
         "after_failed": "[sedai] {client}: バックアップは完了、後処理コマンドが失敗",
         "check_failed": "[sedai] {client}: 整合性チェックを実行できません",
         "check_findings": "[sedai] {client}: 整合性チェックで問題 {count} 件",
@@ -53,6 +55,8 @@ _MEANINGS = {
     "en": {
         "backup_failed": "No new generation was made. The generations on the server are untouched.",
         "backup_findings": "A new generation was sealed and proven, but what is listed here is not in it as it should be.",
+        "backup_paused": "No new generation is made until somebody resumes the backups. The generations on the server are "
+        "untouched: bring back from them what this machine should have, then resume.",
         "after_failed": "A new generation was sealed and proven. A command that was to run after it failed.",
         "check_failed": "It is not known whether the generations on the server are intact.",
         "check_findings": "Something stored on the server, or its age, is not what it should be. "
@@ -65,6 +69,8 @@ _MEANINGS = {
     "ja": {
         "backup_failed": "新しい世代は作成されていません。サーバー上の既存の世代は無傷です。",
         "backup_findings": "新しい世代は作成・検証されましたが、以下のものは正しく含まれていません。",
+        "backup_paused": "再開の操作をするまで、新しい世代は作成されません。サーバー上の既存の世代は無傷です。"
+        "このマシンに必要なものをすべて復元してから、再開してください。",
         "after_failed": "新しい世代は作成・検証されました。その後に実行するコマンドが失敗しました。",
         "check_failed": "サーバー上の世代が無事かどうか確認できていません。",
         "check_findings": "サーバー上のデータまたはその日時が、あるべき状態と異なります。"

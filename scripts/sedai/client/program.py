@@ -19,7 +19,7 @@ from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import Incident, compose
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, LockedError, SedaiError, StoppedError
+from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
 
 EXIT_CODES = """\
@@ -96,6 +96,7 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
         lines = list(result.findings)
     except SedaiError as error:
         code, lines = error.exit_code, str(error).splitlines()
+        result.incident = f"{name}_paused" if isinstance(error, PausedError) else ""
         _complain(context.log, error)
     except Exception as error:  # whatever it is, a person hears of it
         code, lines = ExitCode.NOT_DONE, [f"Unexpected: {error!r}", *traceback.format_exc().splitlines()[-4:]]

@@ -12,7 +12,7 @@ from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem
 from sedai.client.stage import look, stage
 from sedai.core import lock, wire
-from sedai.core.errors import SedaiError
+from sedai.core.errors import PausedError, SedaiError
 
 _WORDS = {
     "unreadable": "could not be read; the generation keeps the last version that could, if there is one",
@@ -25,16 +25,18 @@ _WORDS = {
 }
 
 
-def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> Result:
-    """Carry out one backup under the client's lock.
+def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False, resume: bool = False) -> Result:
+    """Carry out one backup under the client's lock; ``resume`` ends a pause first.
 
     Raises:
         LockedError: another backup runs.
+        PausedError: backups are paused.
         SedaiError: there is no new generation.
     """
     reporter = Reporter(quiet=quiet)
     settings = context.config.backup
     with lock.exclusive(context.state.run_lock, "A backup of this machine"):
+        _mind_the_pause(context, reporter, dry_run=dry_run, resume=resume)
         late: list[str] = []
         try:
             for command in () if dry_run else settings.before:
@@ -57,6 +59,23 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False) -> 
         "canary": {"unmade": staged.unmade},
     }
     return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
+
+
+def _mind_the_pause(context: Context, reporter: Reporter, *, dry_run: bool, resume: bool) -> None:
+    reason = context.state.paused()
+    if reason is None:
+        return
+    if resume:
+        context.state.resume()
+        context.log.info("backups are resumed; they were paused because: %s", reason)
+    elif dry_run:
+        reporter.say(f"Backups are paused: {reason}")
+    else:
+        raise PausedError(
+            f"Nothing was backed up, backups of this machine are paused: {reason}",
+            "When everything that this machine should have is on it (restore_data.py list, restore, restore-db), "
+            "`backup_data.py --resume` ends the pause and backs up.",
+        )
 
 
 def _database(notes: Notes) -> dict[str, object]:

@@ -52,6 +52,24 @@ class State:
     def _sealed(self) -> Path:
         return self.root / "sealed.json"
 
+    @property
+    def _paused(self) -> Path:
+        return self.root / "paused"
+
+    def paused(self) -> str | None:
+        """Why backups are paused, in one line, or None while they are not. A mark that can't be read pauses too."""
+        try:
+            reason = self._paused.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = f"{self._paused} can't be read ({error.strerror})"
+        return " ".join(reason.split()) or f"{self._paused} does not say why"
+
+    def resume(self) -> None:
+        """Take the mark away that pauses backups, if there is one."""
+        self._paused.unlink(missing_ok=True)
+
     def sealed(self) -> dict[str, str]:
         """SHA-256 of each manifest that was sealed for this client, by generation."""
         try:

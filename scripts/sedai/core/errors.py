@@ -42,6 +42,10 @@ class StoppedError(SedaiError):
     """The run was told to stop (SIGTERM): no part of it may go on."""
 
 
+class PausedError(UsageError):
+    """Backups of this machine are paused until a person resumes them."""
+
+
 class LockedError(SedaiError):
     """Another run holds the lock."""
 

@@ -8,7 +8,7 @@ from sedai.client import messages
 from sedai.client.config import LANGUAGES
 from sedai.client.messages import Incident, compose
 
-KINDS = ("backup_failed", "backup_findings", "check_failed", "check_findings", "drill_failed", "drill_findings")
+KINDS = tuple(messages._SUBJECTS["en"])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -15,7 +15,7 @@ from sedai.client.config import ClientConfig, Server, Source
 from sedai.client.messages import Alert
 from sedai.client.program import Context, Result, carry_out, exit_with
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, LockedError, SedaiError, ServerError, UsageError
+from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, ServerError, UsageError
 
 LOG = logging.getLogger("test")
 
@@ -48,6 +48,7 @@ def raising(error: Exception) -> Callable[[], Result]:
         (raising(SedaiError("no server")), ExitCode.NOT_DONE, "backup FAILED"),
         (raising(LockedError("pid 7 is at it")), ExitCode.NOT_DONE, "backup FAILED"),
         (raising(UsageError("no such thing")), ExitCode.USAGE, "backup FAILED"),
+        (raising(PausedError("on a new machine")), ExitCode.USAGE, "NO backup, backups are paused"),
         (raising(ZeroDivisionError("a bug")), ExitCode.NOT_DONE, "backup FAILED"),
     ],
 )
