@@ -182,7 +182,10 @@ class _Run:
             self._kept = canary.compare(back.at(staging))
         # The canary's own words say the same, better.
         self.report.findings += self._kept.not_kept or back.findings
-        self._reporter.say(f"canary: {len(self._kept.not_kept)} things did not come back as they were")
+        lost = len(self._kept.not_kept)
+        self._reporter.say(
+            f"canary: {f'{lost} things are not as they were' if lost else 'all hard cases are as they were'}"
+        )
 
     def _load(self, entry: Database, dumps: Sequence[Entry]) -> None:
         staging = self._config.staging_directory
@@ -269,6 +272,10 @@ def summary(result: Result) -> str:
     lines = [f"PROBLEM {line}" for line in result.findings]
     lines += [f"Note: {line}" for line in record["remarks"]]
     lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
-    lines.append(f"Restored {', '.join(parts)} in {record['seconds']['all'] / 60:.1f} minutes; {end}.")
+    lines.append(f"Restored {', '.join(parts)} in {_duration(record['seconds']['all'])}; {end}.")
     lines.append(f"The same again: restore_drill.py --generation {record['generation']} --seed {record['seed']}")
     return "\n".join(lines) + "\n"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} seconds" if seconds < 6 else f"{seconds / 60:.1f} minutes"

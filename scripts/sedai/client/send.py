@@ -15,6 +15,8 @@ from sedai.core.wire import PARTIAL_DIRECTORY
 
 OUT_FORMAT = "%i|%C|%l|%n"
 
+_END_SECONDS = 10
+
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
@@ -117,7 +119,11 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
         sent.status = process.wait()
     except BaseException:  # a run that is stopped leaves no rsync behind that goes on writing
         process.terminate()
-        process.wait()
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         raise
     if failures:
         raise failures[0]
