@@ -2,89 +2,54 @@
 
 from __future__ import annotations
 
-import difflib
+import argparse
+import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
-from sedai.client import send
+from sedai.client import catalog, damage, find, send, target
+from sedai.client.catalog import choose, generations
 from sedai.client.connection import HOST_ALIAS, Connection
-from sedai.client.progress import Reporter
-from sedai.client.scan import signature
-from sedai.client.state import State, fetch_manifest
+from sedai.client.damage import Problem
+from sedai.client.nearest import nearest
+from sedai.client.placement import SENT, WRITTEN, Action, Placement, shown
+from sedai.client.program import Context
+from sedai.client.progress import Reporter, size
+from sedai.client.state import State
+from sedai.client.unfinished import Leftovers, Memory, Progress, drop_partial
 from sedai.core import manifest, wire
-from sedai.core.errors import IntegrityError, ProcessError, UsageError
-from sedai.core.manifest import Entry
+from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError, UsageError
+from sedai.core.selection import Selection
 
-_CHUNK = 1 << 20
+__all__ = ["Restored", "arguments", "carry_out", "choose", "generations", "restore"]
+
+_SHOWN_COMPLAINTS = 10
 
 
 @dataclass
 class Restored:
-    """What a restore did: counts, and lines about what is not as the manifest says."""
+    """What a restore did, or (a dry run) would do: counts, and lines about what is not as the manifest says.
+
+    ``files`` and ``bytes`` count all chosen files, ``there`` those that were there already with the very same bytes;
+    ``refused``: why a restore would not be done as it was asked for.
+    """
 
     generation: str
     entries: int = 0
     files: int = 0
     bytes: int = 0
     findings: list[str] = field(default_factory=list)
-
-
-def generations(connection: Connection) -> list[dict[str, Any]]:
-    """The records of all generations on the server, oldest first."""
-    return list(connection.ask("list", {})["generations"])
-
-
-def choose(records: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The record of the generation ``name``, or the newest for ``latest``.
-
-    Raises:
-        UsageError: there is none; the text names those there are.
-    """
-    if not records:
-        raise UsageError("There is no generation yet.", "Run backup_data.py first.")
-    if name == "latest":
-        return records[-1]
-    for record in records:
-        if record["generation"] == name:
-            return record
-    known = ", ".join(str(record["generation"]) for record in records)
-    raise UsageError(f"There is no generation {name!r}.", f"There are: {known}.")
-
-
-def select(lines: Iterator[bytes], paths: Sequence[bytes]) -> list[Entry]:
-    """The entries at or below ``paths`` (relative to the tree), in walk order.
-
-    Raises:
-        UsageError: a path is not in the manifest; the text has the nearest names.
-    """
-    chosen: list[Entry] = []
-    unmet = set(paths)
-    known: list[str] = []
-    for line in lines:
-        path = manifest.line_path(line)
-        for wanted in paths:
-            if not wanted or path == wanted or path.startswith(wanted + b"/"):
-                unmet.discard(wanted)
-                chosen.append(manifest.decode(line))
-                break
-        else:
-            if unmet:
-                known.append(wire.text(path))
-    if unmet:
-        missing = wire.text(min(unmet))
-        near = difflib.get_close_matches(missing, known, n=3, cutoff=0.5)
-        hint = (
-            f"Near names: {', '.join('/' + name for name in near)}."
-            if near
-            else "restore_data.py list shows what there is."
-        )
-        raise UsageError(f"/{missing} is not in this generation.", hint)
-    return chosen
+    there: int = 0
+    replaced: int = 0
+    send_bytes: int = 0
+    refused: list[str] = field(default_factory=list)
 
 
 def restore(
@@ -96,126 +61,359 @@ def restore(
     *,
     overwrite: bool,
     reporter: Reporter,
+    dry_run: bool = False,
+    accept_damaged: bool = False,
 ) -> Restored:
     """Bring ``paths`` of the generation of ``record`` back, below ``target`` or (None) to where they were.
 
     Raises:
         UsageError: a path is not there, or something would be overwritten and ``overwrite`` is not set.
-        IntegrityError: the server's manifest is not the one that was sealed.
-        ProcessError: rsync broke off.
+        IntegrityError: the server's manifest is not the one that was sealed, or bytes are damaged.
+        ProcessError: rsync broke off; the same call goes on from there.
+        LockedError: the same restore is running.
     """
-    generation = str(record["generation"])
-    local = state.root / "restore.manifest"
-    fetch_manifest(connection, generation, trusted_digest(state, record), local)
-    chosen = select(manifest.read(local), [_tree_path(path) for path in paths])
-    above = list(_ancestors(manifest.read(local), chosen))
-    local.unlink()
-    root = os.fsencode(target) if target else b""
-    if not overwrite:
-        _refuse_overwriting(root, target, chosen)
-    if target:
-        target.mkdir(parents=True, exist_ok=True)
-    absent = [entry for entry in above if not os.path.lexists(root + b"/" + entry.path)]
-    done = Restored(generation, len(chosen), sum(entry.kind == "f" for entry in chosen),
-                    sum(entry.size for entry in chosen if entry.kind == "f"))  # fmt: skip
-    sent = send.Sent()
-    argv = send.pull_arguments(connection.remote_shell, f"{HOST_ALIAS}:/{generation}/", os.fsdecode(root or b"/"))
-    with reporter.transfer("restore", done.files, done.bytes) as advance:
-        send.push(argv, (entry.path for entry in sorted([*absent, *chosen], key=_order)), sent, advance)
-    if sent.status not in (0, 23):
-        raise ProcessError(f"Restoring broke off (rsync status {sent.status}): {' '.join(sent.complaints[-4:])}",
-                           sent.status, "", "Run it again with --overwrite: it goes on from there.")  # fmt: skip
-    done.findings = [*sent.complaints, *_compare(root, [*absent, *chosen])]
-    return done
+    wanted = [catalog.tree_path(path) for path in paths]
+    root = os.fsencode(os.path.abspath(target)) if target else b""
+    memory = Memory(state.root / "restores", str(record["generation"]), wanted, root)
+    with tempfile.TemporaryDirectory(prefix="sedai-") as directory, catalog.fetched(connection, state, record) as lines:
+        work = _Restore(connection, state, record, wanted, root, lines, Path(directory), reporter, overwrite)
+        if dry_run:
+            return work.try_out(memory)
+        with memory.held():
+            return work.carry_out(memory, accept_damaged=accept_damaged)
 
 
-def _order(entry: Entry) -> bytes:
-    return manifest.order(entry.path)
+@dataclass
+class _Restore:
+    """One restore; ``lines`` is the generation's manifest, ``root`` is prefixed to the paths in it."""
 
+    connection: Connection
+    state: State
+    record: dict[str, Any]
+    wanted: list[bytes]
+    root: bytes
+    lines: Path
+    directory: Path
+    reporter: Reporter
+    overwrite: bool
 
-def trusted_digest(state: State, record: dict[str, Any]) -> str:
-    """The manifest digest that this client saw sealed; on a machine that saw none, the server's word."""
-    generation = str(record["generation"])
-    sealed = state.sealed()
-    if generation not in sealed and "manifest_sha256" not in record:
-        raise IntegrityError(
-            f"The record of {generation} is damaged: {record.get('error', '')}", "Restore from another generation."
-        )
-    return sealed[generation] if generation in sealed else str(record["manifest_sha256"])
+    @property
+    def generation(self) -> str:
+        """Its name."""
+        return str(self.record["generation"])
 
-
-def _tree_path(path: Path) -> bytes:
-    if not path.is_absolute():
-        raise UsageError(f"{path} must be an absolute path, as it was on the client.")
-    return os.fsencode(os.path.normpath(path)).lstrip(b"/")
-
-
-def _ancestors(lines: Iterable[bytes], chosen: Sequence[Entry]) -> Iterator[Entry]:
-    """The directories above ``chosen``, which rsync makes where they are not there."""
-    inside = {entry.path for entry in chosen}
-    wanted = set()
-    for entry in chosen:
-        parts = entry.path.split(b"/")
-        wanted |= {b"/".join(parts[:depth]) for depth in range(1, len(parts))}
-    wanted -= inside
-    return (manifest.decode(line) for line in lines if manifest.line_path(line) in wanted)
-
-
-def _refuse_overwriting(root: bytes, target: Path | None, chosen: Sequence[Entry]) -> None:
-    if target is not None:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise UsageError(f"{target} is not empty.", "Name another directory, or add --overwrite.")
-        return
-    there = [entry for entry in chosen if entry.kind != "d" and os.path.lexists(root + b"/" + entry.path)]
-    if there:
-        raise UsageError(
-            f"/{wire.text(there[0].path)} exists already ({len(there)} of {len(chosen)} do).",
-            "Restore elsewhere with --to DIRECTORY, or add --overwrite.",
-        )
-
-
-def _compare(root: bytes, entries: Iterable[Entry]) -> Iterator[str]:
-    """Everything that did not come back as the manifest says; owners are set here where rsync could not."""
-    privileged = os.geteuid() == 0
-    for entry in entries:
-        path = root + b"/" + entry.path
-        shown = wire.text(path)
+    def try_out(self, memory: Memory) -> Restored:
+        """What a restore would do; nothing is written."""
+        unfinished = memory.recall()
+        refused = []
         try:
-            stat = os.lstat(path)
-            if entry.kind not in "fd":
-                # The server keeps symlinks as symlinks, whose owner only the manifest knows; rsync sets no times of devices.
-                if privileged:
-                    os.lchown(path, entry.uid, entry.gid)
-                os.utime(path, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-                stat = os.lstat(path)
-            yield from _differences(shown, path, stat, entry, privileged)
-        except OSError as error:
-            yield f"{shown} did not come back: {error.strerror}"
+            check_target(self.root, unfinished is not None, overwrite=self.overwrite)
+        except UsageError as error:
+            refused.append(str(error))
+        placement = self._place(unfinished or self._new_progress())
+        if not self.overwrite and not refused:
+            refused += _in_the_way(placement)
+        done = self._counted(placement)
+        problems = self._damaged(placement)
+        if problems:
+            refused.append(str(self._refusal(problems)))
+        done.refused = refused
+        done.findings = _left_out(placement).lines()
+        return done
+
+    def carry_out(self, memory: Memory, *, accept_damaged: bool) -> Restored:
+        """Restore; see :func:`restore`."""
+        unfinished = memory.recall()
+        check_target(self.root, unfinished is not None, overwrite=self.overwrite)
+        progress = unfinished or self._new_progress()
+        placement = self._place(progress)
+        if not self.overwrite and (refused := _in_the_way(placement)):
+            raise UsageError(*refused[0].split("\n", 1))
+        problems = self._damaged(placement)
+        if problems and not accept_damaged:
+            raise self._refusal(problems)
+
+        memory.remember(progress)
+        if self.root:
+            os.makedirs(self.root, exist_ok=True)
+        if unfinished:
+            self._adopt(placement, unfinished)
+        done = self._counted(placement)
+        complaints = self._transfer(placement, {path for path, problem in problems.items() if not problem.is_there})
+        findings = _left_out(placement)
+        self._make_links(placement)
+        self._compare(placement, problems, findings)
+        self._keep_times(progress)
+        done.findings = [*(f"damaged on the server: {problem}" for problem in problems.values()), *complaints,
+                         *findings.lines()]  # fmt: skip
+        memory.forget()
+        return done
+
+    def _new_progress(self) -> Progress:
+        # A target of its own is ours altogether: its directories get their old attributes, whoever made them.
+        return Progress(time.time(), {b""} if self.root and not self.overwrite else set())
+
+    def _place(self, progress: Progress) -> Placement:
+        """Look at what is there.
+
+        Raises:
+            UsageError: a path is not in this generation.
+        """
+        selection = Selection(self.wanted)
+        placement = Placement(self.directory / "placement", self.root, progress, overwrite=self.overwrite)
+        placement.decide(selection.take(manifest.read(self.lines)))
+        if selection.unmet:
+            raise self._unknown(min(selection.unmet, key=manifest.order))
+        return placement
+
+    def _unknown(self, path: bytes) -> UsageError:
+        near = nearest(path, map(manifest.line_path, manifest.read(self.lines)))
+        hints = [find.near_names(near)]
+        try:
+            elsewhere = [match.generation for match in find.ask(self.connection, paths=[path]).matches]
+        except UsageError:
+            elsewhere = []  # an older server can't tell
+        if elsewhere:
+            span = (
+                elsewhere[0]
+                if len(elsewhere) == 1
+                else f"{elsewhere[0]} to {elsewhere[-1]} ({len(elsewhere)} generations)"
+            )
+            hints.insert(0, f"It is in {span}: restore_data.py restore --generation {elsewhere[-1]} …")
+        else:
+            hints.insert(0, "It is in no other generation either.")
+        return UsageError(f"/{wire.text(path)} is not in {self.generation}.", "\n".join(hints))
+
+    def _damaged(self, placement: Placement) -> dict[bytes, Problem]:
+        """What the server can't give back as it was, of what would be sent."""
+        if not any(placed.action in SENT for placed in placement.entries()):
+            return {}
+        with self.reporter.steps("check", placement.tally.entries) as advance:
+            problems = damage.read(
+                self.connection, self.generation, catalog.trusted_digest(self.state, self.record), self.wanted, advance
+            )
+        if not problems:
+            return {}
+        return {placed.entry.path: problems[placed.entry.path] for placed in placement.entries()
+                if placed.action in SENT and placed.entry.path in problems}  # fmt: skip
+
+    def _refusal(self, problems: dict[bytes, Problem]) -> IntegrityError:
+        records = generations(self.connection)
+        remedied = damage.remedies(
+            self.connection, self.generation, records, partial(catalog.trusted_digest, self.state), problems
+        )
+        return damage.refusal(self.generation, list(problems.values()), remedied)
+
+    def _counted(self, placement: Placement) -> Restored:
+        tally = placement.tally
+        return Restored(self.generation, tally.entries, tally.files, tally.size, there=tally.there_files,
+                        replaced=tally.in_the_way, send_bytes=tally.send_bytes)  # fmt: skip
+
+    def _adopt(self, placement: Placement, unfinished: Progress) -> None:
+        leftovers = Leftovers(unfinished.began)
+        for action, entry in placement.entries():
+            if entry.kind == "f" and action in SENT:
+                leftovers.adopt(self.root + b"/" + entry.path)
+
+    def _transfer(self, placement: Placement, lost: set[bytes]) -> list[str]:
+        """Let rsync bring what is missing; returns its complaints.
+
+        Raises:
+            ProcessError: it broke off.
+        """
+        tally, sent = placement.tally, send.Sent()
+        if not any(action in SENT for action, _ in placement.entries()):
+            return []
+        argv = send.pull_arguments(
+            self.connection.remote_shell,
+            f"{HOST_ALIAS}:/{self.generation}/",
+            os.fsdecode(self.root or b"/"),
+            ignore_existing=not self.overwrite,
+        )
+        feed = (entry.path for action, entry in placement.entries() if action in SENT and entry.path not in lost)
+        with self.reporter.transfer("restore", tally.send_files, tally.send_bytes) as advance:
+            send.push(argv, feed, sent, advance)
+        if sent.status in (0, 23, 24):
+            return _shortened(sent.complaints)
+        if self.generation not in {str(record["generation"]) for record in generations(self.connection)}:
+            raise SedaiError(
+                f"The generation {self.generation} was pruned while it was restored.",
+                "Restore from another one: restore_data.py list.",
+            )
+        raise ProcessError(
+            f"Restoring broke off (rsync status {sent.status}): {' '.join(sent.complaints[-4:])}",
+            sent.status,
+            "",
+            "Run the same command again: it goes on from there.",
+        )
+
+    def _make_links(self, placement: Placement) -> None:
+        for action, entry in placement.entries():
+            if action is Action.LINK:
+                with contextlib.suppress(OSError):  # the comparison tells what was not linked
+                    target.link(self.root + b"/" + placement.leader(entry.path), self.root + b"/" + entry.path)
+
+    def _compare(self, placement: Placement, problems: dict[bytes, Problem], findings: target.Findings) -> None:
+        """Mend and compare everything that was written; the directories last, when nothing in them changes any more."""
+        links = target.Links()
+        done = 0
+        with self.reporter.steps("compare", placement.tally.entries) as advance:
+            for action, entry in placement.entries():
+                path = self.root + b"/" + entry.path
+                done += 1
+                if not done & 0xFF:
+                    advance(done)
+                if entry.kind == "d" or action is Action.LEAVE_OUT or entry.path in problems:
+                    continue
+                status = target.compare(path, entry, findings) if action in WRITTEN else target.look(path)
+                if status is not None and not links.are_one(entry, status):
+                    findings.add("links", path)
+                if entry.kind == "f" and action in SENT:
+                    drop_partial(path)
+        for action, entry in placement.entries():
+            if entry.kind == "d" and action in WRITTEN and entry.path not in problems:
+                target.compare(self.root + b"/" + entry.path, entry, findings)
+
+    def _keep_times(self, progress: Progress) -> None:
+        """The directories that were there already have the times that they had."""
+        for directory, moment in progress.times.items():
+            path = self.root + b"/" + directory
+            try:
+                os.utime(path, ns=(os.stat(path).st_atime_ns, moment))
+            except OSError:
+                continue  # another's directory: nothing was promised about it
 
 
-def _differences(shown: str, path: bytes, stat: os.stat_result, entry: Entry, privileged: bool) -> Iterator[str]:
-    line = signature(entry.path, stat)
-    found = manifest.decode(line + b"-\t-\t\n") if line else None
-    if found is None or found.kind != entry.kind:
-        yield f"{shown} is not what it was (kind {entry.kind})"
+def check_target(root: bytes, unfinished: bool, *, overwrite: bool) -> None:
+    """Refuse a target that can't be written to, or that holds something else than this restore.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if not root:
         return
-    if entry.kind == "f" and (found.size != entry.size or _xxh128(path) != entry.xxh128):
-        yield f"{shown} does not have the bytes that the manifest says"
-    if entry.kind == "l" and os.readlink(path) != entry.target:
-        yield f"{shown} does not point to {wire.text(entry.target)}"
-    if found.mtime_ns != entry.mtime_ns:
-        yield f"{shown} has another modification time"
-    if entry.kind != "l" and found.mode != entry.mode:
-        yield f"{shown} has mode {found.mode:o}, it was {entry.mode:o}"
-    if privileged and (found.uid, found.gid) != (entry.uid, entry.gid):
-        yield f"{shown} has owner {found.uid}:{found.gid}, it was {entry.uid}:{entry.gid}"
-    if entry.kind in "cb" and b"%d,%d" % (os.major(stat.st_rdev), os.minor(stat.st_rdev)) != entry.target:
-        yield f"{shown} is another device"
+    shown_root = wire.text(root)
+    if not os.path.lexists(root):
+        _refuse_impossible(root, shown_root)
+        return
+    if not os.path.isdir(root):
+        raise UsageError(f"{shown_root} is not a directory.", "Name a new directory with --to.")
+    try:
+        empty = not os.listdir(root)
+    except OSError as error:
+        raise UsageError(
+            f"{shown_root} can't be read: {error.strerror}.", "Name another directory with --to."
+        ) from error
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UsageError(f"{shown_root} can't be written to.", "Name another directory with --to.")
+    if not empty and not unfinished and not overwrite:
+        raise UsageError(f"{shown_root} is not empty.", "Name another directory, or add --overwrite.")
 
 
-def _xxh128(path: bytes) -> bytes:
-    digest = xxhash.xxh3_128()
-    with open(path, "rb", buffering=0) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest().encode()
+def _refuse_impossible(root: bytes, shown_root: str) -> None:
+    above = os.path.dirname(root)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise UsageError(
+            f"{shown_root} can't be made: {wire.text(above)} is not a directory.", "Name another one with --to."
+        )
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{shown_root} can't be made: {wire.text(above)} can't be written to.", "Name another one with --to."
+        )
+
+
+def _in_the_way(placement: Placement) -> list[str]:
+    tally = placement.tally
+    if not tally.in_the_way:
+        return []
+    first = shown(tally.first_in_the_way)
+    more = ", …" if tally.in_the_way > len(tally.first_in_the_way) else ""
+    exist = "exists" if tally.in_the_way == 1 else "exist"
+    what = f"{first}{more} {exist} already, and not as in this generation ({tally.in_the_way} of {tally.entries})."
+    return [f"{what}\nRestore elsewhere with --to DIRECTORY, or add --overwrite."]
+
+
+def _left_out(placement: Placement) -> target.Findings:
+    findings = target.Findings()
+    for path in placement.tally.left_out:
+        findings.add("device_left_out", b"/" + path)
+    return findings
+
+
+def _shortened(complaints: Sequence[str]) -> list[str]:
+    """rsync's complaints, without the line that only sums them up."""
+    told = [
+        line
+        for line in complaints
+        if line and not line.startswith("rsync error: some files/attrs were not transferred")
+    ]
+    if len(told) <= _SHOWN_COMPLAINTS:
+        return told
+    return [*told[:_SHOWN_COMPLAINTS], f"… and {len(told) - _SHOWN_COMPLAINTS} more complaints of rsync"]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``restore``."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--generation", default="latest", metavar="ID", help="default: latest; also: previous")
+    which.add_argument("--at", metavar="TIME", help="the newest one sealed by then: 2026-01-31, 2026-01-31T18:30")
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--accept-damaged", action="store_true", help="restore what there is of damaged files, too")
+    parser.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="absolute, as it was on this machine")
+
+
+def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:
+    """Restore, and say how it went."""
+    records = generations(connection)
+    at = catalog.moment(options.at) if options.at else None
+    record = catalog.choose_at(records, at) if at else choose(records, options.generation)
+    done = restore(
+        connection,
+        context.state,
+        record,
+        options.paths,
+        options.to,
+        overwrite=options.overwrite,
+        reporter=Reporter(quiet=options.quiet),
+        dry_run=options.dry_run,
+        accept_damaged=options.accept_damaged,
+    )
+    sealed = f"sealed {catalog.local(catalog.sealed_at(record))}"
+    if options.dry_run:
+        print("\n".join(_would(done, sealed)))
+        return ExitCode.FINDINGS if done.refused or done.findings else ExitCode.CLEAN
+    for line in done.findings:
+        context.log.warning("%s", line)
+        print(f"FINDING: {line}", file=sys.stderr)
+    text = f"Restored {done.entries} entries ({done.files} files, {size(done.bytes)}) from {done.generation}, {sealed}"
+    context.log.info("%s, %d findings", text, len(done.findings))
+    if not options.quiet:
+        there = f" {done.there} files were there already;" if done.there else ""
+        print(f"{text};{there} {_verified(done)}")
+    return ExitCode.FINDINGS if done.findings else ExitCode.CLEAN
+
+
+def _verified(done: Restored) -> str:
+    return "each compared with its digest." if not done.findings else f"{len(done.findings)} findings."
+
+
+def _would(done: Restored, sealed: str) -> Iterator[str]:
+    """A dry run for people."""
+    yield f"{done.generation}, {sealed}. Nothing was written; a restore of these paths:"
+    yield f"  has {done.entries} entries, {done.files} files with {size(done.bytes)}"
+    yield f"  brings back {done.files - done.there} files with {size(done.send_bytes)}"
+    yield f"  finds {done.there} files there already with the same bytes"
+    yield f"  replaces {done.replaced} entries that are different" + (
+        " (only with --overwrite)" if done.replaced else ""
+    )
+    for line in done.findings:
+        yield f"FINDING: {line}"
+    for refusal in done.refused:
+        yield f"REFUSED: {refusal}"

@@ -15,8 +15,6 @@ from sedai.core.wire import PARTIAL_DIRECTORY
 
 OUT_FORMAT = "%i|%C|%l|%n"
 
-_END_SECONDS = 10
-
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
@@ -52,8 +50,8 @@ def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int
     ]
 
 
-def pull_arguments(remote_shell: str, source: str, destination: str) -> list[str]:
-    """The rsync command of a restore."""
+def pull_arguments(remote_shell: str, source: str, destination: str, *, ignore_existing: bool = False) -> list[str]:
+    """The rsync command of a restore; ``ignore_existing``: what appeared since the look at the place is not replaced."""
     return [
         "rsync",
         "-aHAXS",
@@ -66,6 +64,7 @@ def pull_arguments(remote_shell: str, source: str, destination: str) -> list[str
         "--files-from=-",
         "-0",
         f"--out-format={OUT_FORMAT}",
+        *(["--ignore-existing"] if ignore_existing else []),
         "-e",
         remote_shell,
         source,
@@ -105,26 +104,22 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     ]
     for reader in readers:
         reader.start()
-    try:
-        for line in process.stdout:
-            parsed = parse_line(line)
-            if parsed is None:
-                continue
-            path, digest, size = parsed
-            if digest:
-                sent.digests[path] = digest
-                on_file(size)
-        for reader in readers:
-            reader.join()
-        sent.status = process.wait()
-    except BaseException:  # a run that is stopped leaves no rsync behind that goes on writing
-        process.terminate()
+    with process:  # closes the pipes
         try:
-            process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+            for line in process.stdout:
+                parsed = parse_line(line)
+                if parsed is None:
+                    continue
+                path, digest, size = parsed
+                if digest:
+                    sent.digests[path] = digest
+                    on_file(size)
+            for reader in readers:
+                reader.join()
+        except BaseException:
+            process.terminate()  # rsync keeps the part of a file that it has
+            raise
+        sent.status = process.wait()
     if failures:
         raise failures[0]
     sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]

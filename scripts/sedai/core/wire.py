@@ -19,6 +19,7 @@ from sedai.core.errors import IntegrityError, UsageError
 
 PROTOCOL = 1
 LONGEST_LINE = 1 << 16
+MOST_PATHS = 4096
 CHANGES_END = b".\n"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
@@ -107,3 +108,27 @@ def text(path: bytes) -> str:
 def pack(path: bytes) -> str:
     """A path for JSON, byte for byte."""
     return base64.b64encode(path).decode("ascii")
+
+
+def unpack(text: str) -> bytes:
+    """The inverse of :func:`pack`.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    return base64.b64decode(text, validate=True)
+
+
+def unpack_paths(value: object) -> list[bytes]:
+    """The paths, relative to a tree, that a request names; the empty path stands for the whole tree.
+
+    Raises:
+        UsageError: there are none, too many, or one that could lead out of the tree.
+    """
+    if not isinstance(value, list) or not 0 < len(value) <= MOST_PATHS:
+        raise UsageError(f"A request names 1 to {MOST_PATHS} paths.")
+    paths = [unpack(str(item)) for item in value]
+    for path in paths:
+        if path and not manifest.is_safe(path):
+            raise UsageError(f"The path {text(path)!r} is not one of a tree.")
+    return paths

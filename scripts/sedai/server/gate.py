@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sedai import __version__
-from sedai.core import lock, wire
+from sedai.core import lock, manifest, wire
 from sedai.core.errors import (
     IntegrityError,
     LockedError,
@@ -24,9 +24,10 @@ from sedai.core.errors import (
     SedaiError,
     UsageError,
 )
+from sedai.core.generation import Generation
 from sedai.core.process import environment, run
+from sedai.server import find, transfer, verify
 from sedai.server import prune as pruning
-from sedai.server import transfer, verify
 from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
@@ -61,6 +62,7 @@ class Gate:
             "seal": self._seal,
             "list": self._list,
             "manifest": self._manifest,
+            "find": self._find,
             "verify": self._verify,
             "alert": self._alert,
             "status": self._status,
@@ -92,6 +94,25 @@ class Gate:
             self.store.prepare()
             yield
 
+    @contextlib.contextmanager
+    def _held(self, generation: Generation) -> Iterator[Generation]:
+        """Keep ``generation`` from being pruned.
+
+        Raises:
+            UsageError: it was pruned since it was listed.
+            IntegrityError: its record is not there.
+        """
+        record = self.store.record_path(generation)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock.shared(record))
+            except FileNotFoundError as error:
+                if self.store.directory(generation).exists():
+                    raise IntegrityError(f"The record of {generation} is missing.") from error
+            if not record.exists():
+                raise UsageError(f"The generation {generation} was pruned meanwhile.", "Choose another one.")
+            yield generation
+
     def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
         skew = float(request.get("time", 0.0)) - time.time()
         with self._locked():
@@ -111,8 +132,7 @@ class Gate:
     def _rsync(self, command: str) -> int:
         asked = transfer.parse(command)
         if asked.generation:
-            generation = self.store.find(asked.generation)
-            with lock.shared(self.store.record_path(generation)):
+            with self._held(self.store.find(asked.generation)) as generation:
                 tree = self.store.tree(generation)
                 return self._transfer(transfer.send_command(asked, self._seen(tree, transfer.TREE)),
                                       {tree: transfer.TREE}, {})  # fmt: skip
@@ -194,11 +214,31 @@ class Gate:
     def _manifest(self, request: dict[str, Any]) -> dict[str, Any]:
         generation = self.store.find(str(request.get("generation", "latest")))
         path = self.store.manifest(generation)
-        with lock.shared(self.store.record_path(generation)), path.open("rb") as stream:
+        with self._held(generation), path.open("rb") as stream:
             wire.write_object(self.answers, {"bytes": path.stat().st_size, "generation": str(generation)})
             while chunk := stream.read(30_000):
                 self.answers.write(b"+" + wire.pack(chunk).encode() + b"\n")
         return {"generation": str(generation)}
+
+    def _find(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "paths" in request:
+            fits = find.by_paths(wire.unpack_paths(request["paths"]))
+        else:
+            fits = find.by_pattern(wire.unpack(str(request.get("pattern", ""))))
+        searched, matched = [], 0
+        for generation in self.store.generations():
+            try:
+                with self._held(generation):
+                    wire.write_object(self.answers, {"generation": str(generation)})
+                    for line in find.matching(manifest.read(self.store.manifest(generation)), fits):
+                        self.answers.write(b"+" + line)
+                        matched += 1
+            except IntegrityError as error:
+                wire.write_object(self.answers, {"damaged": str(generation), "error": error.message})
+            except UsageError:
+                continue  # pruned meanwhile: the same as never there
+            searched.append(str(generation))
+        return {"matched": matched, "generations": searched}
 
     def _verify(self, request: dict[str, Any]) -> dict[str, Any]:
         level = str(request.get("level", "quick"))
@@ -216,9 +256,11 @@ class Gate:
                 wire.write_object(self.answers, {"progress": tally.entries, "bytes": tally.read_bytes})
 
         verifier = verify.Verifier(self.store, level, progress)
-        problems = 0
-        for problem in itertools.chain(verify.rising(everything), verifier.generations(chosen)):
-            problems += self._tell(problem)
+        if "paths" in request:
+            found = verifier.paths(self.store.find(name), wire.unpack_paths(request["paths"]))
+        else:
+            found = itertools.chain(verify.rising(everything), verifier.generations(chosen))
+        problems = sum(map(self._tell, found))
         self.log.info("%s: %s check of %s: %d problems", self.client, level, name, problems)
         return {"problems": problems, "checked": [str(generation) for generation in chosen],
                 "generations": [str(generation) for generation in everything], **asdict(verifier.tally)}  # fmt: skip

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sedai.core import lock, manifest, wire
 from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation
+from sedai.core.selection import Selection
 from sedai.core.walk import everything, walk
 from sedai.server.store import ClientStore
 from sedai.server.stored import Digests, digest, read_stored
@@ -52,16 +53,56 @@ class Verifier:
 
     def generations(self, chosen: Iterable[Generation]) -> Iterator[Problem]:
         """All problems of ``chosen``; paths of the newest generation that lack bytes are noted to be sent again."""
-        newest = self._store.newest()
         for generation in chosen:
-            wanted: list[bytes] = []
-            with lock.shared(self._store.record_path(generation)):
-                for problem in self._generation(generation):
-                    if problem.code in {"missing", "content", "size", "mtime", "kind"}:
-                        wanted.append(problem.path)
-                    yield problem
-            if generation == newest and wanted:
-                self._store.want_again(wanted)
+            yield from self._held(generation, self._generation(generation))
+
+    def paths(self, generation: Generation, paths: Iterable[bytes]) -> Iterator[Problem]:
+        """The problems of the entries at or below ``paths`` of ``generation``, and of its manifest; nothing else is read."""
+        yield from self._held(generation, self._chosen(generation, paths))
+
+    def _held(self, generation: Generation, problems: Iterator[Problem]) -> Iterator[Problem]:
+        record = self._store.record_path(generation)
+        if not self._store.directory(generation).exists():
+            return  # pruned since it was listed
+        if not record.exists():
+            yield Problem(str(generation), "manifest", b"", "a record", "none")
+            return
+        wanted: list[bytes] = []
+        with lock.shared(record):
+            for problem in problems:
+                if problem.code in {"missing", "content", "size", "mtime", "kind"}:
+                    wanted.append(problem.path)
+                yield problem
+        if wanted and generation == self._store.newest():
+            self._store.want_again(wanted)
+
+    def _chosen(self, generation: Generation, paths: Iterable[bytes]) -> Iterator[Problem]:
+        name, stored = str(generation), self._store.manifest(generation)
+        root = os.fsencode(self._store.tree(generation))
+        try:
+            self.tally.manifests[name] = manifest.totals(stored).sha256
+        except IntegrityError as error:
+            yield Problem(name, "manifest", b"", "a readable manifest", str(error))
+            return
+        for taken in Selection(paths).take(manifest.read(stored)):
+            if not taken.chosen:
+                continue
+            entry = manifest.decode(taken.line)
+            path = root + b"/" + entry.path
+            self._count()
+            try:
+                stat = os.lstat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                yield _missing(name, entry)
+            except OSError as error:
+                yield Problem(name, "unreadable", entry.path, "readable", error.strerror or str(error))
+            else:
+                yield from self._entry(name, path, entry, stat)
+
+    def _count(self) -> None:
+        self.tally.entries += 1
+        if not self.tally.entries & 0x3FF:
+            self._progress(self.tally)
 
     def _generation(self, generation: Generation) -> Iterator[Problem]:
         name = str(generation)
@@ -101,14 +142,12 @@ class Verifier:
                 current = next(stored, None)
                 count += 1
             if current is None or current[0] != entry.path:
-                yield Problem(name, "missing", entry.path, f"{entry.kind}, {entry.size} bytes", "nothing")
+                yield _missing(name, entry)
                 continue
             yield from self._entry(name, root + b"/" + entry.path, entry, current[1])
             current = next(stored, None)
             count += 1
-            self.tally.entries += 1
-            if not self.tally.entries & 0x3FF:
-                self._progress(self.tally)
+            self._count()
         while current is not None:
             yield Problem(name, "added", current[0], "nothing", _describe(current[1]))
             current = next(stored, None)
@@ -180,6 +219,10 @@ def _link_target(path: bytes) -> bytes:
         return os.readlink(path)
     except OSError:
         return b"(no symbolic link)"
+
+
+def _missing(name: str, entry: manifest.Entry) -> Problem:
+    return Problem(name, "missing", entry.path, f"{entry.kind}, {entry.size} bytes", "nothing")
 
 
 def _describe(stat: os.stat_result) -> str:
