@@ -40,6 +40,7 @@ def main() -> None:
     provision()
     send_test_mail()
     back_up_twice()
+    lose_a_table()
     keep_ten()
     find_a_flipped_byte()
     restore()
@@ -104,6 +105,15 @@ def start_lab() -> None:
     hosts = [labs.Host("client", "bookworm"), labs.Host("server", "trixie"), labs.Host(labs.MAIL_HOST, "mail")]
     labs.up(LAB, hosts)
     print(", ".join(LAB.container(host.name) for host in hosts))
+    step("The client has a PostgreSQL database before we come: shop, with 10,000 orders")
+    client("apt-get install --yes --quiet=2 --no-install-recommends postgresql", echo=False)
+    client("runuser -u postgres -- createdb shop")
+    sql(
+        "shop",
+        "CREATE TABLE orders (id integer PRIMARY KEY, item text); "
+        "INSERT INTO orders SELECT n, 'item ' || n FROM generate_series(1, 10000) n",
+    )
+    expect(orders("shop") == 10_000, "the orders are not there")
 
 
 def provision() -> None:
@@ -137,9 +147,32 @@ def send_test_mail() -> None:
     print_mail(message)
 
 
+def sql(database: str, statement: str) -> str:
+    """Have the client's PostgreSQL carry out ``statement``."""
+    return client(f'runuser -u postgres -- psql --no-align --tuples-only {database} --command "{statement}"')
+
+
+def orders(database: str) -> int:
+    """How many rows the table orders has."""
+    return int(sql(database, "SELECT count(*) FROM orders").strip())
+
+
+def lose_a_table() -> None:
+    step("Somebody drops a table")
+    sql("shop", "DROP TABLE orders")
+    step("The dump of this night brings it back, beside the database as it is now")
+    client(f"{SCRIPTS}/restore_data.py databases")
+    client(f"{SCRIPTS}/restore_data.py restore-db main/shop --as shop_restored")
+    expect(orders("shop_restored") == 10_000, "not all orders came back")
+    step("Or in its place; the one without the table is kept under another name")
+    client(f"{SCRIPTS}/restore_data.py restore-db main/shop --overwrite")
+    expect(orders("shop") == 10_000, "not all orders came back")
+
+
 def back_up_twice() -> None:
-    step("First backup: the client's /etc and /usr/share")
+    step("First backup: the client's /etc and /usr/share, and its databases")
     first = client(f"{SCRIPTS}/backup_data.py")
+    expect("10000 rows" in first, "the database was not dumped")
     files = re.search(r": (\d+) files", first)
     expect(files is not None and int(files[1]) > 10_000, "fewer than 10,000 files were backed up")
     step("Change one file, add one, delete one; second backup: only that is sent")

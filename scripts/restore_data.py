@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Look into the generations on the server, and bring files back from one of them."""
+"""Look into the generations on the server, and bring files and databases back from one of them."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sedai.client import diff, find, restore, states
+from sedai.client import archive, diff, find, restore, restore_database, states
 from sedai.client.connection import Connection
 from sedai.client.program import Context, exit_with, open_context, parser
 from sedai.core.errors import ExitCode, SedaiError
@@ -21,6 +21,8 @@ EXAMPLES = """\
   restore_data.py restore --to /tmp/restored /etc/ssh
   restore_data.py restore --at 2026-01-31 --dry-run /home/user/notes.txt
   restore_data.py restore --generation 20260101T031500Z-000042 --overwrite /home/user/notes.txt
+  restore_data.py databases
+  restore_data.py restore-db main/shop --as shop_restored
 """
 
 
@@ -40,6 +42,8 @@ VERBS = (
     Verb("find", "which generations hold which versions of a file", find.arguments, find.carry_out),
     Verb("diff", "what differs between two generations", diff.arguments, diff.carry_out),
     Verb("restore", "bring files or directories back", restore.arguments, restore.carry_out),
+    Verb("databases", "the dumps of databases in a generation", archive.arguments, archive.carry_out),
+    Verb("restore-db", "load a database again from its dump", restore_database.arguments, restore_database.carry_out),
 )
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENGLISH, JAPANESE = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ja.md"))
+# Each page and its twin.
+PAIRS = [("README.md", "README.ja.md"), ("docs/restore.md", "docs/restore.ja.md")]
+PAGES = [page for pair in PAIRS for page in pair]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def read(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def blocks(text: str) -> list[str]:
@@ -24,14 +34,24 @@ def headings(text: str) -> list[str]:
     return re.findall(r"^(#+) ", outside, re.MULTILINE)
 
 
-def test_both_languages_have_the_same_shape() -> None:
-    assert len(headings(ENGLISH)) > 5
-    assert headings(ENGLISH) == headings(JAPANESE)
-    assert blocks(ENGLISH) == blocks(JAPANESE)
-    assert re.findall(r"\]\(([^)]*)\)", ENGLISH)[1:] == re.findall(r"\]\(([^)]*)\)", JAPANESE)[1:]
+@pytest.mark.parametrize("english, japanese", PAIRS)
+def test_both_languages_have_the_same_shape(english: str, japanese: str) -> None:
+    one, other = read(english), read(japanese)
+    assert len(headings(one)) > 5
+    assert headings(one) == headings(other)
+    assert blocks(one) == blocks(other)
+    links = [
+        [link.replace(".ja.md", ".md") for link in re.findall(r"\]\(([^)]*)\)", text)[1:]] for text in (one, other)
+    ]
+    assert links[0] == links[1]
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ja.md", "docs/development.md"])
+def test_every_page_has_a_twin_or_is_for_developers() -> None:
+    pages = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
+    assert pages == {*PAGES, "CHANGELOG.md", "docs/development.md"}
+
+
+@pytest.mark.parametrize("name", [*PAGES, "docs/development.md"])
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
@@ -40,19 +60,33 @@ def test_links_lead_somewhere(name: str) -> None:
         assert (page.parent / link).exists(), f"{name} links to {link}"
 
 
-def test_commands_exist() -> None:
+def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    made = re.findall(r"^make ([a-z-]+)", ENGLISH, re.MULTILINE)
+    made = re.findall(r"^make ([a-z-]+)", README, re.MULTILINE)
     assert {"demo", "test"} <= set(made)
     assert set(made) <= targets
-    programs = set(re.findall(r"/root/project/scripts/(\w+\.py)", ENGLISH))
-    assert programs
-    for program in programs:
-        assert (ROOT / "scripts" / program).is_file()
-    playbooks = set(re.findall(r"(?:playbooks/\w+|site)\.yml", ENGLISH))
-    assert len(playbooks) > 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_playbooks_exist(page: str) -> None:
+    playbooks = set(re.findall(r"(?:playbooks/\w+|site)\.yml", read(page)))
+    assert playbooks
     for playbook in playbooks:
         assert (ROOT / playbook).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_programs_know_the_verbs_and_options_that_are_told(page: str) -> None:
+    commands = re.findall(r"^/root/project/scripts/(\w+\.py)(.*)$", read(page), re.MULTILINE)
+    assert len(commands) > 3
+    for program, words in commands:
+        verb = re.findall(r"^ ([a-z][a-z-]+)(?= |$)", words) if program == "restore_data.py" else []
+        shown = subprocess.run(
+            [sys.executable, ROOT / "scripts" / program, *verb, "--help"], capture_output=True, text=True, check=False
+        )
+        assert shown.returncode == 0, f"{program} {verb}: {shown.stderr}"
+        for option in re.findall(r" (--[a-z-]+)", words):
+            assert option in shown.stdout, f"{program} {verb} has no {option}"
 
 
 def test_the_readme_shows_what_the_demo_prints() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import tempfile
@@ -57,6 +58,18 @@ def choose_at(records: Sequence[Record], moment: datetime) -> Record:
             f"The oldest is {records[0]['generation']}, sealed {local(sealed_at(records[0]))}.",
         )
     return old_enough[-1]
+
+
+def which_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options by which a person says which generation is meant; for :func:`pick`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--generation", default="latest", metavar="ID", help="default: latest; also: previous")
+    which.add_argument("--at", metavar="TIME", help="the newest one sealed by then: 2026-01-31, 2026-01-31T18:30")
+
+
+def pick(options: argparse.Namespace, records: Sequence[Record]) -> Record:
+    """The record of the generation that a person asked for; see :func:`choose` and :func:`choose_at`."""
+    return choose_at(records, moment(options.at)) if options.at else choose(records, options.generation)
 
 
 def _refuse_none(records: Sequence[Record]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sedai.client import canary, drill_databases, restore, sample, throwaway
+from sedai.client import canary, catalog, drill_databases, restore, sample, throwaway
 from sedai.client.config import ClientConfig, Database
 from sedai.client.connection import Connection
 from sedai.client.databases import scratch
@@ -118,7 +118,7 @@ class _Run:
         self._wishes = wishes
         self._server = server
         self._seed = secrets.randbits(32) if wishes.seed is None else wishes.seed
-        self._record = restore.choose(restore.generations(connection), wishes.generation)
+        self._record = catalog.choose(catalog.generations(connection), wishes.generation)
         self._generation = str(self._record["generation"])
         self._manifest_sha256 = context.state.sealed().get(self._generation) or str(
             self._record.get("manifest_sha256", "")

@@ -14,7 +14,7 @@ def nearest(wanted: bytes, paths: Iterable[bytes], count: int = 3) -> list[bytes
     return [path for _, path in heapq.nlargest(count, _scored(wanted, paths), key=lambda scored: scored[0])]
 
 
-def _scored(wanted: bytes, paths: Iterable[bytes]) -> Iterator[tuple[tuple[float, int], bytes]]:
+def _scored(wanted: bytes, paths: Iterable[bytes]) -> Iterator[tuple[tuple[float, int, int], bytes]]:
     parts = wanted.split(b"/")
     matcher = difflib.SequenceMatcher(None, b"", parts[-1], autojunk=False)
     known: dict[bytes, float] = {}
@@ -24,7 +24,8 @@ def _scored(wanted: bytes, paths: Iterable[bytes]) -> Iterator[tuple[tuple[float
         if score is None:
             score = known[name] = _likeness(matcher, name)
         if score >= _LIKE_ENOUGH:
-            yield (score, _common(parts, path.split(b"/"))), path
+            others = path.split(b"/")
+            yield (score, _common(parts, others), -abs(len(parts) - len(others))), path
 
 
 def _likeness(matcher: difflib.SequenceMatcher[int], name: bytes) -> float:

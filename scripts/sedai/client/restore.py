@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sedai.client import catalog, damage, find, send, target
-from sedai.client.catalog import choose, generations
+from sedai.client.catalog import generations
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.damage import Problem
 from sedai.client.nearest import nearest
@@ -27,8 +27,6 @@ from sedai.client.unfinished import Leftovers, Memory, Progress, drop_partial
 from sedai.core import manifest, wire
 from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError, UsageError
 from sedai.core.selection import Selection
-
-__all__ = ["Restored", "arguments", "carry_out", "choose", "generations", "restore"]
 
 _SHOWN_COMPLAINTS = 10
 
@@ -356,9 +354,7 @@ def _shortened(complaints: Sequence[str]) -> list[str]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restore``."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--generation", default="latest", metavar="ID", help="default: latest; also: previous")
-    which.add_argument("--at", metavar="TIME", help="the newest one sealed by then: 2026-01-31, 2026-01-31T18:30")
+    catalog.which_arguments(parser)
     parser.add_argument(
         "--to", type=Path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
     )
@@ -371,9 +367,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:
     """Restore, and say how it went."""
-    records = generations(connection)
-    at = catalog.moment(options.at) if options.at else None
-    record = catalog.choose_at(records, at) if at else choose(records, options.generation)
+    record = catalog.pick(options, generations(connection))
     done = restore(
         connection,
         context.state,

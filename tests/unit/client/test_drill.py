@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sedai.client import canary, drill_databases, restore
+from sedai.client import canary, catalog, drill_databases, restore
 from sedai.client import drill as drilling
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig, Database, Drill, Server, Source
@@ -344,7 +344,7 @@ class World:
         self.context = Context(config, state, Outbox(root / "alerts", log), log)
         monkeypatch.setattr(drilling, "Connection", self.connection)
         monkeypatch.setattr(drilling, "fetch_manifest", self.fetch_manifest)
-        monkeypatch.setattr(restore, "generations", lambda connection: [
+        monkeypatch.setattr(catalog, "generations", lambda connection: [
             {"generation": GENERATION, "manifest_sha256": "aa"}])  # fmt: skip
         monkeypatch.setattr(restore, "restore", self.restore)
 

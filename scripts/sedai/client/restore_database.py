@@ -1,0 +1,181 @@
+"""Restore of a database: its dump out of a generation, proven by digest, loaded under a free name, its rows counted."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sedai.client import catalog
+from sedai.client.archive import Archive, archive
+from sedai.client.config import Database
+from sedai.client.connection import Connection
+from sedai.client.databases import notes as noted
+from sedai.client.databases import servers
+from sedai.client.databases.engine import Engine
+from sedai.client.databases.notes import Notes
+from sedai.client.program import Context
+from sedai.client.progress import Reporter
+from sedai.core.errors import ExitCode, UsageError
+
+
+@dataclass
+class RestoredDatabase:
+    """What was made of a dump. ``target``: the name it has now; ``aside``: that of the one that was there before."""
+
+    notes: Notes
+    target: str
+    aside: str = ""
+    seconds: float = 0.0
+    findings: list[str] = field(default_factory=list)
+
+
+def choose(all_notes: Sequence[Notes], name: str, entries: Iterable[Database]) -> tuple[Notes, Database]:
+    """The notes and the configured server that ``name`` (``server/database``, or a database's name alone) means.
+
+    Raises:
+        UsageError: there is none, or more than one; the text names the nearest.
+    """
+    found = [notes for notes in all_notes if name in (notes.name, notes.database)]
+    exact = [notes for notes in found if notes.name == name]
+    if len(exact or found) > 1:
+        names = ", ".join(notes.name for notes in found)
+        raise UsageError(f"{name!r} may be any of {names}.", "Name one of these.")
+    configured = {entry.name: entry for entry in entries}
+    known = [notes.name for notes in all_notes]
+    if not found:
+        databases = {notes.database for notes in all_notes}
+        near = difflib.get_close_matches(name, sorted({*known, *databases}), n=3, cutoff=0.5)
+        hint = f"Near names: {', '.join(near)}." if near else f"There are: {', '.join(known)}."
+        raise UsageError(f"This generation has no database {name!r} of the configuration.", hint)
+    notes = (exact or found)[0]
+    if notes.entry not in configured:
+        names = ", ".join(sorted(configured)) or "none"
+        raise UsageError(
+            f"The server {notes.entry} of {notes.name} is not in the configuration (there: {names}).",
+            "Add it to backup_client_databases and run site.yml, or bring the dump back as a file with `restore`.",
+        )
+    return notes, configured[notes.entry]
+
+
+def restore_database(
+    source: Archive, name: str, *, as_name: str = "", overwrite: bool = False, owners: bool = True
+) -> RestoredDatabase:
+    """Load the dump of ``name`` as ``as_name``, or under its old name.
+
+    Where a database of that name is, nothing happens without ``overwrite``; with it, the present one is renamed first.
+
+    Raises:
+        UsageError: see :func:`choose`; or a database of that name is there.
+        SedaiError: loading failed; what was there before is there again.
+    """
+    notes, entry = choose(source.notes(), name, source.config.databases)
+    engine = servers.connect(entry)
+    target = _target(notes, entry, as_name)
+    present = engine.exists(target) if notes.database != noted.GLOBALS else False
+    if present and not overwrite:
+        raise UsageError(
+            f"The database {target} is there already.",
+            f"Restore beside it with --as {_beside(target, 'restored')}, or add --overwrite: "
+            "the present one is kept under another name.",
+        )
+    dump = source.dump(notes)
+    done = RestoredDatabase(notes, target)
+    started = time.monotonic()
+    if present:
+        done.aside = _beside(target, f"before_{datetime.now(UTC):%Y%m%d%H%M%S}")
+        engine.set_aside(target, done.aside)
+    try:
+        done.findings = engine.load(dump, notes, target, owners=owners)
+    except BaseException:
+        if done.aside:
+            engine.set_aside(done.aside, target)
+        raise
+    done.findings += compare(notes, target, engine)
+    done.seconds = time.monotonic() - started
+    return done
+
+
+def compare(notes: Notes, target: str, engine: Engine) -> list[str]:
+    """What differs between the rows that are there now and those that were noted at the dump."""
+    if notes.database == noted.GLOBALS:
+        return []
+    found = engine.row_counts(target)
+    lines = [f"{target}: the table {table} did not come back ({rows} rows)."
+             for table, rows in notes.tables.items() if table not in found]  # fmt: skip
+    lines += [f"{target}: the table {table} has {found[table]} rows, it had {rows}."
+              for table, rows in notes.tables.items() if found.get(table, rows) != rows]  # fmt: skip
+    lines += [f"{target}: the table {table} is not in the notes." for table in found if table not in notes.tables]
+    return lines
+
+
+def _target(notes: Notes, entry: Database, as_name: str) -> str:
+    if notes.database == noted.GLOBALS:
+        if as_name:
+            raise UsageError("Accounts have no other name to be restored as.", "Leave --as out.")
+        return notes.database
+    if entry.kind == "sqlite":
+        return os.path.abspath(as_name) if as_name else str(entry.path)
+    if as_name.startswith("/"):
+        raise UsageError(f"{as_name} is a path; --as wants the name of a database.")
+    return as_name or notes.database
+
+
+def _beside(target: str, word: str) -> str:
+    """A name like ``target``, at most 63 bytes long, which is PostgreSQL's limit, unless it is a path."""
+    if target.startswith("/"):
+        return f"{target}.{word}"
+    kept = target.encode()[: 62 - len(word)].decode(errors="ignore")
+    return f"{kept}_{word}"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``restore-db``."""
+    catalog.which_arguments(parser)
+    parser.add_argument("--as", dest="as_name", default="", metavar="NEWNAME", help="under this name (SQLite: a file)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="rename the database that is there, then restore in its place"
+    )
+    parser.add_argument("--no-owner", action="store_true", help="everything in it belongs to the account that restores")
+    parser.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
+    parser.add_argument("name", metavar="NAME", help="as `restore_data.py databases` names it: server/database")
+
+
+def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:
+    """Restore a database, and say how it went."""
+    record = catalog.pick(options, catalog.generations(connection))
+    reporter = Reporter(quiet=options.quiet)
+    with archive(connection, context.config, context.state, record, reporter) as dumps:
+        done = restore_database(
+            dumps, options.name, as_name=options.as_name, overwrite=options.overwrite, owners=not options.no_owner
+        )
+    for line in done.findings:
+        context.log.warning("%s", line)
+        print(f"FINDING: {line}", file=sys.stderr)
+    lines = summary(done, str(record["generation"]))
+    context.log.info("%s", " ".join(lines))
+    if not options.quiet:
+        print("\n".join(lines))
+    return ExitCode.FINDINGS if done.findings else ExitCode.CLEAN
+
+
+def summary(done: RestoredDatabase, generation: str) -> list[str]:
+    """What a person reads at the end."""
+    notes = done.notes
+    if notes.database == noted.GLOBALS:
+        return [
+            f"Restored the accounts of {notes.entry} from {generation}; those that were there already stay as they are."
+        ]
+    counted = "the row counts are those of the dump." if not done.findings else f"{len(done.findings)} findings."
+    lines = [f"Restored {notes.name} as {done.target} from {generation}, dumped {notes.dumped}, in {done.seconds:.1f} s.",
+             f"{len(notes.tables)} tables, {notes.rows:,} rows; {counted}"]  # fmt: skip
+    if done.aside:
+        lines.append(f"The one that was there is now {done.aside}; drop it when you do not need it any more.")
+    if notes.stale_since:
+        lines.append(f"This dump is older than its generation: since {notes.stale_since} no newer one could be made.")
+    return lines
