@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ WRITERS = {
     "sqlite": "/root/notes.py write /srv/data/notes.sqlite",
 }
 
-# Every command line and environment that is there for a moment, until the file /root/watched is asked for.
+# Every command line and environment that is there for a moment, until it is told to stop.
 WATCH = b"""
 import glob, os, time
 seen = set()
@@ -97,9 +97,18 @@ def inode(server: Machine, path: str) -> str:
     return server.run(f"stat -c %i {shlex.quote(path)}")
 
 
+def empty(machine: Machine) -> None:
+    """Remove what these tests load: the machine is to be a fresh one."""
+    for name in ("DATABASE IF EXISTS shop_main", "DATABASE IF EXISTS shop_tcp", "ROLE IF EXISTS shop_owner, reader"):
+        machine.postgresql("postgres", f"DROP {name}")
+    for name in ("DATABASE IF EXISTS copy", "DATABASE IF EXISTS wiki", "USER IF EXISTS 'wiki-app'@'localhost'"):
+        machine.mariadb("mysql", f"DROP {name}")
+
+
 @pytest.fixture(scope="module")
-def carried(server: Machine, replacement: Machine, loaded: Loaded) -> Callable[[str], str]:
+def carried(server: Machine, replacement: Machine, loaded: Loaded) -> Iterator[Callable[[str], str]]:
     """Brings a dump of the loaded generation to the other machine; returns the path there."""
+    empty(replacement)
 
     def carry(name: str) -> str:
         path = f"/tmp/{name.replace('/', '-')}"
@@ -107,7 +116,8 @@ def carried(server: Machine, replacement: Machine, loaded: Loaded) -> Callable[[
         replacement.run(f"chmod 0644 {path}")
         return path
 
-    return carry
+    yield carry
+    empty(replacement)
 
 
 class TestUnderLoad:
@@ -157,7 +167,6 @@ class TestUnderLoad:
             answer = client.postgresql("shop", question)
             assert answer
             assert replacement.postgresql(database, question) == answer
-        replacement.postgresql("postgres", f"DROP DATABASE {database}")
 
     def test_an_empty_table_is_no_empty_dump(
         self, server: Machine, replacement: Machine, loaded: Loaded, carried: Callable[[str], str]
@@ -196,7 +205,6 @@ class TestUnderLoad:
         replacement.mariadb("mysql", "CREATE DATABASE wiki; CREATE TABLE wiki.there (id INT)")
         replacement.write("/root/app.cnf", b'[client]\nuser=wiki-app\npassword="lab-only\'s \\\\ \\"word\\""\n')
         assert "there" in replacement.run("mariadb --defaults-extra-file=/root/app.cnf -e 'SHOW TABLES' wiki")
-        replacement.mariadb("mysql", "DROP DATABASE wiki; DROP DATABASE copy; DROP USER 'wiki-app'@'localhost'")
 
     def test_sqlite(
         self, client: Machine, server: Machine, replacement: Machine, loaded: Loaded, carried: Callable[[str], str]
