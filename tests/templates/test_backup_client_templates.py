@@ -109,3 +109,20 @@ def test_only_the_clients_that_are_needed_are_installed(
         "backup_client", "__backup_client_database_packages", **SETTINGS, backup_client_databases=databases
     )
     assert sorted(found) == packages
+
+
+@pytest.mark.parametrize(
+    ("name", "newest"),
+    [
+        ("lap.top", "20261125T120000Z-000010"),
+        ("lapxtop", "20261126T120000Z-000001"),
+        ("lap", ""),
+        ("nobody", ""),
+    ],
+)
+def test_a_new_machine_takes_over_the_newest_generation_of_its_own_name(
+    evaluate: Evaluate, name: str, newest: str
+) -> None:
+    held = ["lapxtop/20261126T120000Z-000001", "lap.top/20261125T120000Z-000010", "lap.top/20261101T120000Z-000009"]
+    settings = SETTINGS | {"backup_client_name": name, "backup_client_adopt_generations": held}
+    assert evaluate("backup_client", "__backup_client_newest", **settings) == newest
