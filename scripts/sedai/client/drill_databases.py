@@ -156,7 +156,7 @@ def _load(engine: Engine, directory: Path, notes: Notes, *, with_accounts: bool,
     except (SedaiError, OSError) as error:
         problems.append(f"could not be loaded: {_one_line(error)}")
     report.findings += [f"{notes.name}: {problem}" for problem in problems]
-    seconds = round(time.monotonic() - started, 2)
+    seconds = round(time.monotonic() - started, 3)
     return Loaded(notes.name, seconds, len(counted), sum(counted.values()), not problems, accounts)
 
 

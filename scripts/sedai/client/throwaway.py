@@ -144,9 +144,11 @@ def _running(path: bytes) -> Iterator[tuple[int, signal.Signals]]:
             if name not in _PROGRAMS:
                 continue
             words = Path(entry.path, "cmdline").read_bytes().split(b"\0")
-            work = os.readlink(os.fsencode(entry.path) + b"/cwd")
         except OSError:
-            continue  # gone, or another account's
+            continue  # gone meanwhile
+        work = b""
+        with contextlib.suppress(OSError):  # another account's: in a container not even root may ask
+            work = os.readlink(os.fsencode(entry.path) + b"/cwd")
         if _below(work, path) or any(_below(word[word.find(b"/") :], path) for word in words):
             yield int(entry.name), _PROGRAMS[name]
 

@@ -104,6 +104,21 @@ def test_what_a_killed_drill_left_is_removed_and_what_runs_in_it_is_ended(
     assert throwaway.clear_leftovers(tmp_path) == []
 
 
+def test_a_program_whose_directory_may_not_be_asked_is_known_by_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: bytes) -> bytes:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "readlink", refused)
+    program = shutil.copy("/bin/sh", tmp_path / "postgres")
+    with throwaway.directory(tmp_path) as place:
+        process = subprocess.Popen([program, "-c", "read line", "x", "-D", f"{place}/data"], stdin=subprocess.PIPE)
+        with process:
+            throwaway.end_programs(place)
+            assert process.wait(5) == -signal.SIGQUIT
+
+
 def test_a_program_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throwaway, "_END_SECONDS", 0.5)
     shell = shutil.copy("/bin/sh", tmp_path / "postgres")
