@@ -11,7 +11,7 @@ import pytest
 from conftest import Evaluate
 from test_msmtp_templates import AWKWARD_PASSWORDS
 
-from sedai.client.config import ClientConfig, Database
+from sedai.client.config import ClientConfig, Database, Drill
 from sedai.core import toml
 
 SETTINGS: dict[str, Any] = {
@@ -59,6 +59,28 @@ def test_the_programs_read_what_is_rendered(render: Evaluate) -> None:
         Database("notes", "sqlite", path=Path("/home/person/メモ.sqlite")),
     )
     assert "secret-1" not in text
+
+
+def test_the_drill_is_as_it_was_set(render: Evaluate) -> None:
+    def drill(**settings: object) -> Drill:
+        text = render("backup_client", "client.toml.j2", **SETTINGS, **settings)
+        return toml.decode(ClientConfig, tomllib.loads(text), "").drill
+
+    assert drill() == Drill()
+    assert drill(backup_client_drill_files=5, backup_client_drill_directory="/srv/big disk") == Drill(
+        5, directory=Path("/srv/big disk")
+    )
+
+
+@pytest.mark.parametrize("setting, value", [
+    ("backup_client_drill_files", 0),
+    ("backup_client_drill_directory", "var/tmp"),
+    ("backup_client_drill_schedule", "@monthly"),
+])  # fmt: skip
+def test_a_drill_that_cannot_work_is_refused(evaluate: Evaluate, setting: str, value: object) -> None:
+    assert str(evaluate("backup_client", "__backup_client_problems", **SETTINGS)) == "[]"
+    told = str(evaluate("backup_client", "__backup_client_problems", **SETTINGS, **{setting: value}))
+    assert (setting if setting != "backup_client_drill_schedule" else "@monthly must be five fields") in told
 
 
 @pytest.mark.parametrize("password", AWKWARD_PASSWORDS)

@@ -107,13 +107,15 @@ class TestPrograms:
     """They run as the person, from a directory with a blank, and fail clearly."""
 
     def test_the_crontab(self, client: Host) -> None:
-        backup, check = f"'{SCRIPTS}/backup_data.py'", f"'{SCRIPTS}/check_backup_integrity.py'"
+        programs = ("backup_data.py", "check_backup_integrity.py", "restore_drill.py")
+        backup, check, drill = (f"'{SCRIPTS}/{program}'" for program in programs)
         lines = [line for line in client.check_output("crontab -l -u person").splitlines() if line[0] != "#"]
         assert lines == [
             f"*/20 1-5,7 * * 1-5 {backup} --quiet",
             f"1 2 3 4 5 {check} --quiet",
             f"45 5 * * 0 {check} --level full --all --quiet",
-            f"@reboot sleep 120; {backup} --quiet --catch-up; {check} --quiet --catch-up",
+            f"15 6 1 * * {drill} --quiet",
+            f"@reboot sleep 120; {backup} --quiet --catch-up; {check} --quiet --catch-up; {drill} --quiet --catch-up",
         ]
 
     def test_a_line_of_the_crontab_runs_and_an_alert_is_kept(self, client: Host) -> None:

@@ -109,9 +109,9 @@ def test_the_sample_can_be_drawn_again(client: Client, backup: dict[str, Any]) -
     one, again, other = (drill(client, "--files", "20", "--seed", seed) for seed in ("5", "5", "6"))
     assert one["files"] == other["files"] == 20
     assert one["bytes"] == again["bytes"] != other["bytes"]
-    words = client.program("restore_drill.py", "--files", "20")
+    words = client.program("restore_drill.py", "--files", "20", "--seed", "5")
     assert "everything came back as it was." in words
-    assert f"--generation {backup['generation']} --seed " in words
+    assert f"The same again: restore_drill.py --generation {backup['generation']} --seed 5 --files 20\n" in words
 
 
 def test_a_rotten_file_is_found_and_mailed(

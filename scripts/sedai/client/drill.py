@@ -117,6 +117,7 @@ class _Run:
         self._place = place
         self._wishes = wishes
         self._server = server
+        self._most_files = wishes.files or context.config.drill.files
         self._seed = secrets.randbits(32) if wishes.seed is None else wishes.seed
         self._record = catalog.choose(catalog.generations(connection), wishes.generation)
         self._generation = str(self._record["generation"])
@@ -140,7 +141,7 @@ class _Run:
         fetch_manifest(self._connection, self._generation, self._manifest_sha256, path)
         settings = self._config.drill
         found = survey(map(manifest.decode, manifest.read(path)), self._config.staged,
-                       self._wishes.files or settings.files, settings.bytes, self._seed)  # fmt: skip
+                       self._most_files, settings.bytes, self._seed)  # fmt: skip
         path.unlink()
         configured = {entry.name: entry for entry in self._config.databases}
         entries = drill_databases.choose(found.dumps, configured, self._wishes.databases, self.report)
@@ -229,6 +230,7 @@ class _Run:
         record = {
             "generation": self._generation,
             "seed": self._seed,
+            "most_files": self._most_files,
             "files": self._files.files,
             "bytes": self._files.bytes,
             "databases": [loaded.record for loaded in self.report.loaded],
@@ -273,7 +275,8 @@ def summary(result: Result) -> str:
     lines += [f"Note: {line}" for line in record["remarks"]]
     lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
     lines.append(f"Restored {', '.join(parts)} in {_duration(record['seconds']['all'])}; {end}.")
-    lines.append(f"The same again: restore_drill.py --generation {record['generation']} --seed {record['seed']}")
+    sample = f"--generation {record['generation']} --seed {record['seed']} --files {record['most_files']}"
+    lines.append(f"The same again: restore_drill.py {sample}")
     return "\n".join(lines) + "\n"
 
 

@@ -422,7 +422,7 @@ class TestDrill:
         assert " seconds; everything came back as it was." in words
         result.record["seconds"]["all"] = 48.0
         assert "in 0.8 minutes; everything" in summary(result)
-        assert f"--generation {GENERATION} --seed 7" in words
+        assert f"The same again: restore_drill.py --generation {GENERATION} --seed 7 --files 5\n" in words
 
     def test_the_same_seed_brings_the_same_files(self, world: World) -> None:
         for seed in (1, 1, 2):
