@@ -59,7 +59,9 @@ class TestConfiguration:
             "one_filesystem": False,
             "bandwidth_limit_kib": 512,
             "max_age_hours": 50,
+            "accept_live": [],
         }
+        assert loaded["drill"] == {"files": 200, "directory": "/var/tmp"}
 
     def test_it_is_private(self, client: Host) -> None:
         for path in (f"{HOME}/.config/sedai/client.toml", f"{HOME}/.ssh/sedai_ed25519"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from sedai.client import canary, catalog, drill_databases, restore, sample, throwaway
+from sedai.client import canary, catalog, drill_databases, restore, sample, target, throwaway
 from sedai.client.config import ClientConfig, Database
 from sedai.client.connection import Connection
 from sedai.client.databases import scratch
@@ -21,7 +21,7 @@ from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
 from sedai.client.state import State, fetch_manifest
 from sedai.core import lock, manifest
-from sedai.core.errors import IntegrityError, SedaiError, StoppedError, UnreachableError
+from sedai.core.errors import SedaiError, StoppedError, UnreachableError
 from sedai.core.manifest import Entry
 
 EVERY_HOURS = 31 * 24.0
@@ -95,7 +95,8 @@ def drill(
     parent = context.config.drill.directory
     with lock.exclusive(_lock(context.state), "A restore drill of this machine"):
         leftovers = throwaway.clear_leftovers(parent)
-        with Connection(context.config.server) as connection, throwaway.directory(parent) as place:
+        with (Connection(context.config.server) as connection, throwaway.directory(parent) as place,
+              throwaway.temporary_files(place / "temporary")):  # fmt: skip
             context.outbox.flush(connection)
             run = _Run(context, connection, reporter, place, wishes, server)
             run.report.remarks += leftovers
@@ -121,11 +122,7 @@ class _Run:
         self._seed = secrets.randbits(32) if wishes.seed is None else wishes.seed
         self._record = catalog.choose(catalog.generations(connection), wishes.generation)
         self._generation = str(self._record["generation"])
-        self._manifest_sha256 = context.state.sealed().get(self._generation) or str(
-            self._record.get("manifest_sha256", "")
-        )
-        if not self._manifest_sha256:
-            raise IntegrityError(f"The record of {self._generation} is damaged: {self._record.get('error', '')}")
+        self._manifest_sha256 = catalog.trusted_digest(context.state, self._record)
         # A state of the drill's own: a person may be restoring at the same time.
         self._state = State(throwaway.private(place / "state"))
         self._state.remember_sealed(self._generation, self._manifest_sha256)
@@ -215,15 +212,19 @@ class _Run:
     @contextlib.contextmanager
     def _restored(self, paths: Sequence[Path], name: str) -> Iterator[Back]:
         """``paths`` in a directory of their own while the context lasts."""
-        target = throwaway.private(self._place / name)
+        directory = throwaway.private(self._place / name)
         try:
-            done = restore.restore(self._connection, self._state, self._record, paths, target, overwrite=False,
-                                   reporter=self._reporter)  # fmt: skip
+            # What is damaged is told with the rest, and keeps nothing else from coming back.
+            done = restore.restore(self._connection, self._state, self._record, paths, directory, overwrite=False,
+                                   reporter=self._reporter, accept_damaged=True)  # fmt: skip
             # People know a file by the path that it has on this machine.
-            yield Back(target, done, [line.replace(str(target), "") for line in done.findings])
+            lines = [line.replace(str(directory), "") for line in done.findings]
+            beyond = [line for line in lines if not target.privileged() and target.only_root(line)]
+            self.report.remarks += [f"This account can't do it: {line}" for line in beyond]
+            yield Back(directory, done, [line for line in lines if line not in beyond])
         finally:
             with throwaway.undisturbed():
-                throwaway.remove(os.fsencode(target))
+                throwaway.remove(os.fsencode(directory))
 
     def result(self, seconds: float) -> Result:
         """What a person, the run record and the mail are told."""
@@ -246,13 +247,13 @@ class _Run:
 class Back:
     """What a restore brought back: where it lies, and what is not as the manifest says."""
 
-    target: Path
+    directory: Path
     done: restore.Restored
     findings: list[str]
 
     def at(self, path: Path) -> Path:
         """Where ``path`` came back."""
-        return self.target / path.relative_to("/")
+        return self.directory / path.relative_to("/")
 
 
 def _path(entry: Entry) -> Path:

@@ -110,7 +110,7 @@ def load_all(directory: Path, place: Path, asked: Sequence[str], server: Server,
                 while remaining:
                     notes = remaining.pop(0)
                     loaded = _load(engine, directory, notes, with_accounts=with_accounts, report=report)
-                    if any(f"/{wire.text(notes.file.encode())} " in line for line in damaged):
+                    if any(f"/{wire.text(notes.file.encode())}" in line for line in damaged):
                         loaded = replace(loaded, ok=False)
                     with_accounts = with_accounts or (loaded.ok and loaded.globals)
                     report.loaded.append(loaded)

@@ -59,6 +59,11 @@ class Findings:
         return f"{count} entries {_SENTENCES[respect][1]}: {', '.join(shown)}{more}"
 
 
+def only_root(line: str) -> bool:
+    """Whether a line of :class:`Findings` tells of what only root can bring back."""
+    return any(words in line for respect in ("owner", "device_left_out") for words in _SENTENCES[respect])
+
+
 def privileged() -> bool:
     """Whether this process can set owners and make devices."""
     return os.geteuid() == 0

@@ -55,6 +55,17 @@ def private(path: Path) -> Path:
 
 
 @contextlib.contextmanager
+def temporary_files(path: Path) -> Iterator[None]:
+    """Temporary files of this process lie in ``path`` while the context lasts, so that a killed drill leaves none elsewhere."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(private(path))
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """SIGTERM and Ctrl-C wait until the context ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})

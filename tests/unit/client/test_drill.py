@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections import namedtuple
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sedai.client import canary, catalog, drill_databases, restore
+from sedai.client import canary, catalog, drill_databases, restore, scan, target
 from sedai.client import drill as drilling
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig, Database, Drill, Server, Source
@@ -24,7 +25,6 @@ from sedai.client.databases.notes import GLOBALS, Notes, stem
 from sedai.client.databases.sqlite import SQLite
 from sedai.client.drill import Wishes, drill, summary, survey
 from sedai.client.program import Context
-from sedai.client.scan import signature, target
 from sedai.client.state import State
 from sedai.core import lock, manifest, walk
 from sedai.core.errors import IntegrityError, LockedError, SedaiError, StoppedError, UnreachableError, UsageError
@@ -370,12 +370,13 @@ class World:
         root = os.fsencode(self.tree)
         with manifest.Writer(path) as writer:
             for name, stat in walk.walk(root, b"", walk.everything, failed):
-                line = signature(name, stat)
+                line = scan.signature(name, stat)
                 assert line is not None
-                writer.add(line + b"-\t-\t" + manifest.escape(target(root + b"/" + name, stat)) + b"\n")
+                writer.add(line + b"-\t-\t" + manifest.escape(scan.target(root + b"/" + name, stat)) + b"\n")
 
     def restore(self, connection: object, state: State, record: dict[str, Any], paths: Sequence[Path], target: Path,
-                *, overwrite: bool, reporter: object) -> restore.Restored:  # fmt: skip
+                *, overwrite: bool, reporter: object, accept_damaged: bool) -> restore.Restored:  # fmt: skip
+        assert accept_damaged
         assert state.sealed() == {GENERATION: "aa"}
         assert state.root != self.context.state.root
         assert oct(target.stat().st_mode) == "0o40700"
@@ -439,6 +440,36 @@ class TestDrill:
         world.complaints = ["{target}/etc/file 1 does not have the bytes that the manifest says"]
         findings = drill(world.context, Wishes(), quiet=True).findings
         assert findings[0] == "/etc/file 1 does not have the bytes that the manifest says"
+
+    @pytest.mark.parametrize("root", [True, False])
+    def test_what_only_root_can_bring_back_is_a_finding_only_for_root(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, root: bool
+    ) -> None:
+        findings = target.Findings()
+        findings.add("owner", b"/x")
+        findings.add("mode", b"/y")
+        world.complaints = findings.lines()
+        monkeypatch.setattr(target, "privileged", lambda: root)
+        result = drill(world.context, Wishes(), quiet=True)
+        owner = "/x could not get its owner and group"
+        assert "/y has another mode" in result.findings
+        assert (owner in result.findings) is root
+        assert (f"This account can't do it: {owner}" in result.record["remarks"]) is not root
+
+    def test_temporary_files_lie_in_the_directory_that_goes(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = tempfile.gettempdir()
+        places = []
+
+        def compare(staging: Path) -> canary.Kept:
+            places.append(Path(tempfile.gettempdir()))
+            return canary.Kept((), ())
+
+        monkeypatch.setattr(canary, "compare", compare)
+        drill(world.context, Wishes(), quiet=True)
+        assert [place.parent.parent for place in places] == [world.place]
+        assert tempfile.gettempdir() == before
 
     def test_a_canary_that_lost_something_is_a_finding(self, world: World) -> None:
         os.chmod(world.tree / "staging/canary/setuid", 0o755)  # noqa: S103
