@@ -30,12 +30,14 @@ def _account(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such account.
     """
-    if not name or name == pwd.getpwuid(os.geteuid()).pw_name:
+    if not name:
         return {}
     try:
         found = pwd.getpwnam(name)
     except KeyError as error:
         raise ConfigError(f"This machine has no account {name!r}.", "Name another one as run_as.") from error
+    if found.pw_uid == os.geteuid():
+        return {}
     return {
         "user": found.pw_uid,
         "group": found.pw_gid,
@@ -108,7 +110,7 @@ def run(
         ProcessError: another status, a timeout (status -1), or a program that isn't there (status 127).
     """
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in argv]
-    shown = _mask(shlex.join(words), secrets)
+    shown = shlex.join(_mask(word, secrets) for word in words)  # masked first: quoting would hide a secret from the mask
     process = start(
         argv,
         run_as=run_as,
