@@ -26,7 +26,7 @@ from sedai.core.errors import (
 )
 from sedai.core.generation import Generation
 from sedai.core.process import environment, run
-from sedai.server import find, transfer, verify
+from sedai.server import find, removal, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
@@ -168,7 +168,7 @@ class Gate:
                     )
                 except IntegrityError:
                     # What arrived contradicts what the client has now: the next run starts with an empty delta.
-                    shutil.rmtree(self.store.delta, ignore_errors=True)
+                    removal.remove(self.store.delta)
                     raise
             again = self.store.wanted()
             if again:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 
 from sedai.core import lock
 from sedai.core.generation import Retention, Verdict, decide
+from sedai.server import removal
 from sedai.server.store import ClientStore
 
 
@@ -38,7 +38,7 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
         store.directory(verdict.generation).rename(trash / name)
         dropped.append(name)
     if trash.exists():
-        shutil.rmtree(trash)
+        removal.remove(trash)
     return Pruned(tuple(dropped), tuple(in_use))
 
 

@@ -7,8 +7,7 @@ changed paths are linked from the delta into it, removed ones dropped from it. O
 from __future__ import annotations
 
 import contextlib
-import os
-import stat as st
+import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ from sedai.core.generation import Generation, Record
 from sedai.core.process import run
 from sedai.core.wire import Change
 from sedai.server import farm, restore_note
+from sedai.server.arrived import Arrived, Identity
+from sedai.server.beneath import Beneath
+from sedai.server.edit import Edit
 from sedai.server.store import ClientStore
-from sedai.server.stored import Digests, copy_attributes, digest, read_stored
 
 _PROGRESS_SECONDS = 2.0
 
@@ -81,18 +82,23 @@ def seal(
         base_record.manifest_sha256 if base_record else ""
     ) != request.base_manifest_sha256:
         raise UsageError("The newest generation changed since this run began.", "Run the backup again.")
+    # One descriptor a level of directories; the usual limit of 1,024 is less than a path can have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     staging = store.incoming / "staging"
     staging.mkdir(mode=0o700)
     tree = staging / "tree"
 
     sealed = staging / "changes"
-    added_bytes = _check_delta(store.delta, changes, sealed, answer, progress)
-    # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
-    totals = _write_manifest(store, base, sealed, staging / "manifest")
-    laid, lost = _lay(store, base, base_record, tree, sealed)
-    edit = _Edit(store.delta, tree, lost)
-    edit.apply(sealed)
-    edit.restore_directory_times(manifest.read(staging / "manifest"))
+    with Beneath(store.delta) as delta:
+        added_bytes = _check_delta(delta, changes, staging, answer, progress)
+        # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
+        totals = _write_manifest(store, base, sealed, staging / "manifest")
+        laid, lost = _lay(store, base, base_record, tree, sealed)
+        with Beneath(tree) as new_tree:
+            edit = Edit(delta, new_tree, lost)
+            edit.apply(lambda: _stored_changes(sealed), Identity.read(staging / "identities"))
+            edit.restore_directory_times(manifest.read(staging / "manifest"))
     _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
     moment = datetime.now(UTC)
@@ -117,6 +123,7 @@ def seal(
     record.write(staging / "generation.json")
     (staging / "RESTORE.txt").write_text(restore_note.text(record, store.tree(generation)), encoding="utf-8")
     sealed.unlink()
+    (staging / "identities").unlink()
     _publish(store, staging, generation)
     return record
 
@@ -131,26 +138,28 @@ def _write_manifest(store: ClientStore, base: Generation | None, sealed: Path, p
 
 
 def _check_delta(
-    delta: Path,
+    delta: Beneath,
     changes: Iterator[Change],
-    sealed: Path,
+    staging: Path,
     answer: Callable[[bytes], None],
     progress: Callable[[int], None],
 ) -> int:
-    """Compare each changed path with what arrived, write the changes with CRC32 to ``sealed``; returns bytes read."""
+    """Compare each changed path with what arrived; returns the bytes read.
+
+    ``staging`` gets the changes with their CRC32, and what each checked entry is recognised by when it is placed.
+    """
     checked = size = 0
     spoken = time.monotonic()
-    group: _Group | None = None
-    with sealed.open("wb") as stream:
+    arrived = Arrived(delta)
+    with (staging / "changes").open("wb") as stream, (staging / "identities").open("wb") as identities:
         for change in changes:
             if change.line is not None:
-                entry = manifest.decode(change.line)
-                entry, read = _check_entry(delta, entry, change.unstable, group)
-                if read is not None:
-                    size += 0 if read is group else read.digests.size
-                    group = read
-                    answer(b"+%s %d %d\n" % (entry.crc32, entry.size, entry.mtime_ns))
-                stream.write(wire.encode_change(Change(change.path, manifest.encode(entry))))
+                done = arrived.check(manifest.decode(change.line), change.unstable)
+                size += done.read
+                if done.entry.kind == "f":
+                    answer(b"+%s %d %d\n" % (done.entry.crc32, done.entry.size, done.entry.mtime_ns))
+                stream.write(wire.encode_change(Change(change.path, manifest.encode(done.entry))))
+                done.identity.write(identities)
             else:
                 stream.write(wire.encode_change(change))
             checked += 1
@@ -158,58 +167,8 @@ def _check_delta(
                 spoken = time.monotonic()
                 progress(checked)
         stream.write(wire.CHANGES_END)
+    arrived.refuse_names_outside()
     return size
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The file that was read last; a further name of its inode need not be read again."""
-
-    inode: int
-    digests: Digests
-
-
-def _check_entry(
-    delta: Path, entry: manifest.Entry, unstable: bool, last: _Group | None
-) -> tuple[manifest.Entry, _Group | None]:
-    path = os.fsencode(delta) + b"/" + entry.path
-    shown = wire.text(entry.path)
-    try:
-        stat = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise IntegrityError(f"{shown} did not arrive.") from error
-    stored = read_stored(path, stat)
-    if unstable:
-        entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
-    wanted = (entry.kind, entry.mode, entry.uid, entry.gid)
-    arrived = (stored.kind, stored.mode, stored.uid, stored.gid)
-    # A symlink's own mode means nothing on Linux.
-    if wanted != arrived and not (entry.kind == "l" == stored.kind and wanted[2:] == arrived[2:]):
-        raise IntegrityError(f"{shown} arrived as {arrived}, the client has {wanted} (kind, mode, uid, gid).")
-    # rsync does not keep the time of symlinks and devices that --fake-super stores as files; they get it when placed.
-    if entry.kind == "f" and stat.st_mtime_ns != entry.mtime_ns:
-        raise IntegrityError(f"{shown} arrived with mtime {stat.st_mtime_ns} ns, the client has {entry.mtime_ns} ns.")
-    if entry.kind == "l":
-        _check_symlink(path, stat, entry, shown)
-    if entry.kind in "cb" and stored.device.replace(b" ", b"") != entry.target:
-        raise IntegrityError(f"{shown} arrived as device {stored.device!r}, the client has {entry.target!r}.")
-    if entry.kind != "f":
-        return entry, None
-    read = last if last is not None and last.inode == stat.st_ino else _Group(stat.st_ino, digest(path))
-    digests = read.digests
-    if digests.size != entry.size or digests.xxh128 != entry.xxh128:
-        raise IntegrityError(
-            f"{shown} arrived with {digests.size} bytes and XXH128 {digests.xxh128.decode()}, the client's rsync read "
-            f"{entry.size} bytes and {entry.xxh128.decode()}."
-        )
-    return entry._replace(crc32=digests.crc32), read
-
-
-def _check_symlink(path: bytes, stat: os.stat_result, entry: manifest.Entry, shown: str) -> None:
-    # --fake-super stores a symlink as a file that holds its target.
-    target = os.readlink(path) if st.S_ISLNK(stat.st_mode) else Path(os.fsdecode(path)).read_bytes()
-    if target != entry.target:
-        raise IntegrityError(f"The symlink {shown} arrived with target {target!r}, the client has {entry.target!r}.")
 
 
 def _lay(
@@ -230,79 +189,6 @@ def _lay(
             "Run the backup again: it sends what the base has lost.",
         )
     return laid, lost
-
-
-class _Edit:
-    """Applies the checked changes to the farm, and remembers which directories must get their times back."""
-
-    def __init__(self, delta: Path, tree: Path, lost: set[bytes]) -> None:
-        self._lost = lost
-        self._delta = os.fsencode(delta)
-        self._tree = os.fsencode(tree)
-        self._touched: set[bytes] = set()
-        self.added = self.removed = self.placed = self.dropped = 0
-
-    def apply(self, sealed: Path) -> None:
-        """Drop first, then place: a path may change from a directory to a file and back."""
-        directories: list[bytes] = []
-        for change in _stored_changes(sealed):
-            self._drop(change, directories)
-        for path in reversed(directories):
-            os.rmdir(self._tree + b"/" + path)
-        for change in _stored_changes(sealed):
-            if change.line is not None:
-                self._place(manifest.decode(change.line))
-
-    def _drop(self, change: Change, directories: list[bytes]) -> None:
-        path = self._tree + b"/" + change.path
-        try:
-            present = os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            if change.line is None and change.path not in self._lost:
-                raise IntegrityError(f"The client removes {wire.text(change.path)}, which the base has not.") from None
-            return
-        is_directory = st.S_ISDIR(present.st_mode)
-        if change.line is not None and is_directory and change.line.split(b"\t", 2)[1] == b"d":
-            return  # stays, and gets its new attributes when it is placed
-        if change.line is None:
-            self.dropped += 1
-        self.removed += 1
-        self._touch_parent(change.path)
-        if is_directory:
-            directories.append(change.path)
-        else:
-            os.unlink(path)
-
-    def _place(self, entry: manifest.Entry) -> None:
-        source, target = self._delta + b"/" + entry.path, self._tree + b"/" + entry.path
-        self.placed += 1
-        self._touch_parent(entry.path)
-        if entry.kind == "d":
-            if not os.path.isdir(target):
-                os.mkdir(target, 0o700)
-                self.added += 1
-            copy_attributes(source, target)
-            self._touched.add(entry.path)
-            return
-        if entry.kind == "l":
-            os.symlink(entry.target, target)
-        else:
-            os.link(source, target, follow_symlinks=False)
-        if entry.kind != "f":
-            farm.set_mtime(target, entry.mtime_ns)
-        self.added += 1
-
-    def _touch_parent(self, path: bytes) -> None:
-        parent = path.rpartition(b"/")[0]
-        if parent:
-            self._touched.add(parent)
-
-    def restore_directory_times(self, lines: Iterator[bytes]) -> None:
-        """Give the directories that were edited the times that the new manifest says."""
-        for line in lines:
-            fields = line.split(b"\t", 4)
-            if fields[1] == b"d" and (path := manifest.unescape(fields[0])) in self._touched:
-                farm.set_mtime(self._tree + b"/" + path, int(fields[3]))
 
 
 def _stored_changes(sealed: Path) -> Iterator[Change]:

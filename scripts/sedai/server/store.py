@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from sedai.core import manifest
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
+from sedai.server import removal
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ClientStore:
         """
         for leftover in ("staging", "spent"):
             if (self.incoming / leftover).exists():
-                shutil.rmtree(self.incoming / leftover)
+                removal.remove(self.incoming / leftover)
         for directory in (self.generations_directory, self.delta):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 

@@ -6,7 +6,9 @@ The format of ``user.rsync.%stat`` is rsync's (``set_stat_xattr`` in its xattrs.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import stat as st
 import zlib
@@ -18,6 +20,7 @@ from sedai.core.errors import IntegrityError
 
 STAT_ATTRIBUTE = b"user.rsync.%stat"
 _CHUNK = 1 << 20
+_HIGHEST_MODE = 0o177777
 _KINDS = {st.S_IFREG: "f", st.S_IFDIR: "d", st.S_IFLNK: "l", st.S_IFIFO: "p", st.S_IFCHR: "c", st.S_IFBLK: "b"}
 
 
@@ -31,25 +34,27 @@ class Stored(NamedTuple):
     device: bytes
 
 
-def read_stored(path: bytes, stat: os.stat_result) -> Stored:
-    """What the path stored at ``path`` stands for.
+def read_stored(path: bytes | int, stat: os.stat_result) -> Stored:
+    """What is stored at ``path``, or behind the descriptor ``path``, stands for.
 
     Raises:
         IntegrityError: its attribute is damaged.
     """
-    value = b""
+    value = None
     if not st.S_ISLNK(stat.st_mode):
         try:
-            value = os.getxattr(path, STAT_ATTRIBUTE, follow_symlinks=False)
+            value = os.getxattr(path, STAT_ATTRIBUTE, follow_symlinks=isinstance(path, int))
         except OSError as error:
             if error.errno != errno.ENODATA:
                 raise
-    if not value:
+    if value is None:
         return Stored(_KINDS.get(st.S_IFMT(stat.st_mode), "?"), st.S_IMODE(stat.st_mode), stat.st_uid, stat.st_gid, b"")
     try:
         mode_text, device, owner = value.split()
         uid, gid = map(int, owner.split(b":"))
         mode = int(mode_text, 8)
+        if not 0 <= mode <= _HIGHEST_MODE:
+            raise ValueError(mode)
     except ValueError as error:
         raise IntegrityError(f"The stored attributes of {path!r} are damaged: {value!r}") from error
     kind = _KINDS.get(st.S_IFMT(mode), "?")
@@ -68,21 +73,43 @@ def digest(path: bytes) -> Digests:
     """Read the regular file ``path`` once for both digests; symlinks are not followed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        crc = size = 0
-        strong = xxhash.xxh3_128()
-        while chunk := os.read(descriptor, _CHUNK):
-            crc = zlib.crc32(chunk, crc)
-            strong.update(chunk)
-            size += len(chunk)
+        return digest_open(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest_open(descriptor: int) -> Digests:
+    """Read the regular file behind ``descriptor`` from its position on, once for both digests."""
+    crc = size = 0
+    strong = xxhash.xxh3_128()
+    while chunk := os.read(descriptor, _CHUNK):
+        crc = zlib.crc32(chunk, crc)
+        strong.update(chunk)
+        size += len(chunk)
     return Digests(b"%08x" % crc, strong.hexdigest().encode(), size)
 
 
-def copy_attributes(source: bytes, destination: bytes) -> None:
-    """Give the directory ``destination`` the mode and the extended attributes of ``source``, and no others."""
-    stat = os.stat(source, follow_symlinks=False)
-    os.chmod(destination, st.S_IMODE(stat.st_mode))
+def is_being_written(descriptor: int) -> bool:
+    """Whether any process of this machine has the file behind ``descriptor`` open for writing.
+
+    The kernel grants a read lease only where nobody has; a file system without leases (NFS) says nothing.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def copy_attributes(source: bytes | int, destination: bytes | int) -> None:
+    """Give the directory ``destination`` the permissions and the extended attributes of ``source``, and no others.
+
+    Both are paths or descriptors. Bits that rsync --fake-super would not store are not taken over, whoever set them.
+    """
+    stat = os.fstat(source) if isinstance(source, int) else os.lstat(source)
+    os.chmod(destination, stat.st_mode & 0o777 | 0o700)
     wanted = {name: os.getxattr(source, name) for name in os.listxattr(source) if name.startswith("user.")}
     for name in os.listxattr(destination):
         if name.startswith("user.") and name not in wanted:

@@ -1,0 +1,219 @@
+"""What arrived: each entry of the delta compared with what the client says of it, as if the receiver were an enemy.
+
+A receiver that was taken over can put into the delta whatever an unprivileged process can make. So nothing is reached
+through a symlink, nothing is opened that is no regular file or directory, a file that changes while it is read or that
+somebody could still write to is refused, and so is one that has a name outside the delta.
+"""
+
+from __future__ import annotations
+
+import os
+import stat as st
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple, Self
+
+from sedai.core import manifest, wire
+from sedai.core.errors import IntegrityError
+from sedai.server.beneath import Beneath
+from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
+
+_LONGEST_TARGET = 4096
+_IDENTITY = struct.Struct("=QQ")
+
+
+class Identity(NamedTuple):
+    """What a checked entry is recognised by when it is placed: any change in between changes its ctime."""
+
+    inode: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Self:
+        """The identity that a stat shows."""
+        return cls(stat.st_ino, stat.st_ctime_ns)
+
+    def write(self, stream: IO[bytes]) -> None:
+        """Append it to ``stream``."""
+        stream.write(_IDENTITY.pack(*self))
+
+    @classmethod
+    def read(cls, path: Path) -> Iterator[Identity]:
+        """Those written to ``path``, in order."""
+        with path.open("rb") as stream:
+            while chunk := stream.read(_IDENTITY.size):
+                yield cls(*_IDENTITY.unpack(chunk))
+
+
+@dataclass
+class _Linked:
+    """An inode with several names: how many it has, how many of them were named so far, and its bytes if it has any."""
+
+    names: int
+    named: int = 0
+    digests: Digests | None = None
+
+
+class Checked(NamedTuple):
+    """An entry that is what the client says, with its CRC32; ``read`` is how many bytes were read for it."""
+
+    entry: manifest.Entry
+    identity: Identity
+    read: int
+
+
+class Arrived:
+    """Checks the entries of one delta, in walk order."""
+
+    def __init__(self, delta: Beneath) -> None:
+        self._delta = delta
+        self._device = delta.device
+        self._linked: dict[int, _Linked] = {}
+
+    def check(self, entry: manifest.Entry, unstable: bool) -> Checked:
+        """Compare what lies at the entry's path with the entry.
+
+        ``unstable``: the file changed at the client while it was read, so size and mtime are those that arrived.
+
+        Raises:
+            IntegrityError: it is something else, or nothing that the receiver would have stored.
+        """
+        shown = wire.text(entry.path)
+        try:
+            stat = self._delta.lstat(entry.path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise IntegrityError(f"{shown} did not arrive.") from error
+        if stat.st_dev != self._device or not (
+            st.S_ISREG(stat.st_mode) or st.S_ISDIR(stat.st_mode) or st.S_ISLNK(stat.st_mode)
+        ):
+            raise IntegrityError(f"{shown} arrived as something that rsync never stores.")
+        if st.S_ISLNK(stat.st_mode):
+            return self._symlink(entry, stat, shown)
+        descriptor = self._delta.open(entry.path)
+        try:
+            same = os.fstat(descriptor)
+            if Identity.of(same) != Identity.of(stat):
+                raise IntegrityError(f"{shown} changed while it was looked at.")
+            return self._opened(descriptor, entry, unstable, same, shown)
+        finally:
+            os.close(descriptor)
+
+    def _symlink(self, entry: manifest.Entry, stat: os.stat_result, shown: str) -> Checked:
+        """A true symlink, as a receiver without --fake-super stores it; only its text is ever used."""
+        _compare(read_stored(entry.path, stat), entry, shown)
+        directory, name = self._delta.parent(entry.path)
+        _compare_target(os.readlink(name, dir_fd=directory), entry, shown)
+        self._count(stat)
+        return Checked(entry, Identity.of(stat), 0)
+
+    def _opened(
+        self, descriptor: int, entry: manifest.Entry, unstable: bool, stat: os.stat_result, shown: str
+    ) -> Checked:
+        stored = read_stored(descriptor, stat)
+        if unstable:
+            entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+        _compare(stored, entry, shown)
+        if st.S_ISDIR(stat.st_mode) != (entry.kind == "d"):
+            raise IntegrityError(f"{shown} arrived with attributes that belong to something else.")
+        if entry.kind == "d":
+            return Checked(entry, Identity.of(stat), 0)
+        _refuse_unusual(descriptor, stat, shown)
+        # rsync does not keep the time of symlinks and devices that --fake-super stores as files; they get it when placed.
+        linked = self._count(stat)
+        if entry.kind == "f":
+            return self._file(descriptor, entry, stat, linked)
+        if entry.kind == "l":
+            _compare_target(os.read(descriptor, _LONGEST_TARGET + 1), entry, shown)
+        if entry.kind in "cb" and stored.device.replace(b" ", b"") != entry.target:
+            raise IntegrityError(f"{shown} arrived as device {stored.device!r}, the client has {entry.target!r}.")
+        return Checked(entry, Identity.of(stat), 0)
+
+    def _file(self, descriptor: int, entry: manifest.Entry, stat: os.stat_result, linked: _Linked | None) -> Checked:
+        shown = wire.text(entry.path)
+        if stat.st_mtime_ns != entry.mtime_ns:
+            raise IntegrityError(
+                f"{shown} arrived with mtime {stat.st_mtime_ns} ns, the client has {entry.mtime_ns} ns."
+            )
+        known = linked.digests if linked else None
+        digests = known or digest_open(descriptor)
+        if Identity.of(os.fstat(descriptor)) != Identity.of(stat):
+            raise IntegrityError(f"{shown} changed while it was read.")
+        if linked:
+            linked.digests = digests
+        if digests.size != entry.size or digests.xxh128 != entry.xxh128:
+            raise IntegrityError(
+                f"{shown} arrived with {digests.size} bytes and XXH128 {digests.xxh128.decode()}, the client's rsync "
+                f"read {entry.size} bytes and {entry.xxh128.decode()}."
+            )
+        return Checked(entry._replace(crc32=digests.crc32), Identity.of(stat), 0 if known else digests.size)
+
+    def _count(self, stat: os.stat_result) -> _Linked | None:
+        if stat.st_nlink == 1:
+            return None
+        linked = self._linked.setdefault(stat.st_ino, _Linked(stat.st_nlink))
+        linked.named += 1
+        return linked
+
+    def refuse_names_outside(self) -> None:
+        """Every name of every inode that was checked lies in the delta.
+
+        Raises:
+            IntegrityError: a file has a further name somewhere else, so what is sealed could be changed there.
+        """
+        named = {inode: 0 for inode, found in self._linked.items() if found.named < found.names}
+        if not named:
+            return
+        # Names that the changes don't have: left from a run that broke off, or outside.
+        for inode in self._inodes():
+            if inode in named:
+                named[inode] += 1
+        for inode, count in named.items():
+            if count != self._linked[inode].names:
+                raise IntegrityError(f"A file that arrived (inode {inode}) has a name outside of what was sent.")
+
+    def _inodes(self) -> Iterator[int]:
+        """The inode of each name in the delta that is no directory's."""
+        waiting = [b"."]
+        while waiting:
+            path = waiting.pop()
+            directory = self._delta.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                with os.scandir(directory) as items:
+                    for item in items:
+                        if item.is_dir(follow_symlinks=False):
+                            waiting.append(path + b"/" + os.fsencode(item.name))
+                        else:
+                            yield item.inode()
+            finally:
+                os.close(directory)
+
+
+def _refuse_unusual(descriptor: int, stat: os.stat_result, shown: str) -> None:
+    if stat.st_mode & 0o7000 or stat.st_mode & 0o600 != 0o600:
+        raise IntegrityError(f"{shown} arrived with mode {st.S_IMODE(stat.st_mode):o}, which rsync never stores.")
+    if is_being_written(descriptor):
+        raise IntegrityError(f"{shown} is still open for writing.")
+
+
+def _compare(stored: Stored, entry: manifest.Entry, shown: str) -> None:
+    wanted = (entry.kind, entry.mode, entry.uid, entry.gid)
+    arrived = (stored.kind, stored.mode, stored.uid, stored.gid)
+    # A symlink's own mode means nothing on Linux.
+    if wanted != arrived and not (entry.kind == "l" == stored.kind and wanted[2:] == arrived[2:]):
+        raise IntegrityError(f"{shown} arrived as {arrived}, the client has {wanted} (kind, mode, uid, gid).")
+
+
+def _compare_target(target: bytes, entry: manifest.Entry, shown: str) -> None:
+    if target != entry.target:
+        raise IntegrityError(f"The symlink {shown} arrived with target {target!r}, the client has {entry.target!r}.")
+
+
+def check_directory(descriptor: int, entry: manifest.Entry) -> None:
+    """Whether the directory behind ``descriptor`` is still what ``entry`` says.
+
+    Raises:
+        IntegrityError: it is not.
+    """
+    _compare(read_stored(descriptor, os.fstat(descriptor)), entry, wire.text(entry.path))

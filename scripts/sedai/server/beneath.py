@@ -1,0 +1,79 @@
+"""Paths below one directory, opened name by name: a symlink on the way is never followed, whoever planted it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Beneath:
+    """Descriptors of directories below ``root``; those on the way to the last path stay open, so walk order is cheap."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = os.open(root, _DIRECTORY)
+        self._open: list[tuple[bytes, int]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.forget()
+        os.close(self._root)
+
+    @property
+    def device(self) -> int:
+        """The file system of the root."""
+        return os.fstat(self._root).st_dev
+
+    def forget(self) -> None:
+        """Close the directories on the way: some of them may be gone or others by now."""
+        self._keep(0)
+
+    def parent(self, path: bytes) -> tuple[int, bytes]:
+        """The directory that holds ``path``, as a descriptor for ``dir_fd``, and the name there.
+
+        Raises:
+            FileNotFoundError: a directory on the way is not there.
+            NotADirectoryError: something on the way is no directory, be it a symlink to one.
+        """
+        *above, name = path.split(b"/")
+        depth = 0
+        while depth < min(len(self._open), len(above)) and self._open[depth][0] == above[depth]:
+            depth += 1
+        self._keep(depth)
+        for component in above[depth:]:
+            self._open.append((component, self._enter(component)))
+        return self._top, name
+
+    def open(self, path: bytes, flags: int = os.O_RDONLY) -> int:
+        """A descriptor of ``path`` itself, which is not followed either; it never blocks on a FIFO."""
+        directory, name = self.parent(path)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+
+    def lstat(self, path: bytes) -> os.stat_result:
+        """What ``path`` itself is."""
+        directory, name = self.parent(path)
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+
+    @property
+    def _top(self) -> int:
+        return self._open[-1][1] if self._open else self._root
+
+    def _enter(self, component: bytes) -> int:
+        try:
+            return os.open(component, _DIRECTORY, dir_fd=self._top)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), component) from error
+            raise
+
+    def _keep(self, depth: int) -> None:
+        while len(self._open) > depth:
+            os.close(self._open.pop()[1])

@@ -1,0 +1,62 @@
+"""Removing a tree whoever made it: however deep, whatever the modes of its directories, and never beyond it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def remove(root: Path) -> None:
+    """Remove the directory ``root`` and all below it.
+
+    A directory's own directories are moved up below ``root`` before it goes: no recursion, three descriptors, however
+    deep it is. Symlinks are removed, never followed.
+
+    Raises:
+        OSError: something can't be removed.
+    """
+    top = _enter(os.fsencode(root), None)
+    try:
+        while names := _names(top):
+            for name, is_directory in names:
+                if is_directory:
+                    _remove_one(name, top)
+                else:
+                    os.unlink(name, dir_fd=top)
+    finally:
+        os.close(top)
+    root.rmdir()
+
+
+def _remove_one(name: bytes, top: int) -> None:
+    directory = _enter(name, top)
+    try:
+        for inner, is_directory in _names(directory):
+            if is_directory:
+                os.close(_enter(inner, directory))  # one that can't be written to can't be moved
+                os.rename(inner, secrets.token_bytes(16).hex(), src_dir_fd=directory, dst_dir_fd=top)
+            else:
+                os.unlink(inner, dir_fd=directory)
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=top)
+
+
+def _enter(name: bytes, directory: int | None) -> int:
+    """A descriptor of the directory, made usable for its owner first."""
+    place = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        mode = os.fstat(place).st_mode
+        if mode & 0o700 != 0o700:
+            os.chmod(f"/proc/self/fd/{place}", 0o700)  # chmod by descriptor takes none of O_PATH
+        return os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    finally:
+        os.close(place)
+
+
+def _names(directory: int) -> list[tuple[bytes, bool]]:
+    with os.scandir(directory) as found:
+        return [(os.fsencode(item.name), item.is_dir(follow_symlinks=False)) for item in found]
