@@ -41,8 +41,10 @@ def main() -> ExitCode:
         rule = settings.retention_for(client)
         store = ClientStore(settings.store / client)
         if arguments.explain:
+            print(f"{client}: {rule}")
             for verdict in prune.explain(store, rule):
-                print(f"{client}  {verdict.generation}  {', '.join(verdict.reasons) or 'goes'}")
+                why = ", ".join(verdict.reasons) or "goes: neither the first of a guarded day nor among the newest"
+                print(f"{client}  {verdict.generation}  {why}")
             continue
         if not store.root.is_dir():
             print(f"{client}: no backup was made yet")

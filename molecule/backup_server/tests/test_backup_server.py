@@ -74,10 +74,13 @@ class TestConfiguration:
     def test_retention(self, server: Host) -> None:
         script = (
             f"import sys; sys.path.insert(0, '{LIBRARY}'); from sedai.server import config; loaded = config.load(None); "
-            "print([[r.keep_last, r.keep_daily, r.keep_weekly, r.keep_monthly] "
+            "print([[r.keep_last, r.keep_daily, r.keep_weekly, r.keep_monthly, r.guard_days] "
             "for r in map(loaded.retention_for, ['alpha', 'beta.example'])])"
         )
-        assert json.loads(server.check_output(f"python3 -c {shlex.quote(script)}")) == [[3, 0, 0, 12], [7, 0, 0, 0]]
+        assert json.loads(server.check_output(f"python3 -c {shlex.quote(script)}")) == [
+            [3, 0, 0, 12, 1],
+            [7, 0, 0, 0, 9],
+        ]
 
     def test_the_log_is_rotated(self, server: Host, alpha: Ask) -> None:
         alpha("nonsense")  # the log has a line now

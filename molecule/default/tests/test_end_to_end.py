@@ -132,17 +132,18 @@ class TestRestore:
 
 
 class TestRetention:
-    """Ten generations are kept."""
+    """Ten generations are kept: the first of the day, and the newest."""
 
-    def test_twelve_more_runs_leave_the_newest_ten(self, client: Client, server: Host, data: str) -> None:
+    def test_twelve_more_runs_leave_ten(self, client: Client, server: Host, data: str) -> None:
+        first = client.generations()[0]
         made = []
         for number in range(12):
             client.host.run_expect([0], f"echo {number} > {data}/counter")
             made.append(client.backup("--quiet")["generation"])
-        assert client.generations() == made[-10:]
-        assert server.check_output(f"ls {STORE}").split() == made[-10:]
-        assert [server.file(f"{STORE}/{name}/tree{data}/counter").content_string for name in made[-10:]] == [
-            f"{number}\n" for number in range(2, 12)
+        assert client.generations() == [first, *made[-9:]]
+        assert server.check_output(f"ls {STORE}").split() == [first, *made[-9:]]
+        assert [server.file(f"{STORE}/{name}/tree{data}/counter").content_string for name in made[-9:]] == [
+            f"{number}\n" for number in range(3, 12)
         ]
 
 

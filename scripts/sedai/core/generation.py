@@ -14,6 +14,7 @@ from sedai.core.errors import IntegrityError
 
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
+_DAY = "%Y-%m-%d"
 
 
 @dataclass(frozen=True, order=True)
@@ -97,18 +98,49 @@ class Record:
 
 @dataclass(frozen=True)
 class Retention:
-    """How many generations are kept: the newest ``keep_last``, and one a day, week and month beside them."""
+    """How many generations are kept: ``keep_last``, and one a day, week and month beside them.
+
+    Of the ``keep_last``, the first generation of each of the last ``guard_days`` days on which there was one stays in any
+    case; the newest take the places that are left, and one of them always. So with one backup a day they are the newest
+    ones, and many in a short time, as whoever has a stolen key could make, push none of the guarded ones out: what was the
+    first of its day stays that for ever, whatever comes after it.
+    """
 
     keep_last: int = 10
     keep_daily: int = 0
     keep_weekly: int = 0
     keep_monthly: int = 0
+    guard_days: int = 9
 
     def __post_init__(self) -> None:
         if self.keep_last < 1:
             raise ValueError("keep_last must be at least 1: the last good generation is never pruned.")
-        if min(self.keep_daily, self.keep_weekly, self.keep_monthly) < 0:
-            raise ValueError("keep_daily, keep_weekly and keep_monthly can't be negative.")
+        if min(self.keep_daily, self.keep_weekly, self.keep_monthly, self.guard_days) < 0:
+            raise ValueError("keep_daily, keep_weekly, keep_monthly and guard_days can't be negative.")
+
+    @property
+    def guarded(self) -> int:
+        """How many days are guarded; the newest generation needs one of the places."""
+        return min(self.guard_days, self.keep_last - 1)
+
+    def __str__(self) -> str:
+        """The rule in words."""
+        words = f"{self.keep_last} generations are kept"
+        if self.guarded:
+            words += (
+                f": the first of each of the last {self.guarded} days with a backup, so that many in a short time push "
+                "none of them out, and the newest in the places that are left"
+            )
+        beside = [
+            f"{count} {word}"
+            for count, word in (
+                (self.keep_daily, "daily"),
+                (self.keep_weekly, "weekly"),
+                (self.keep_monthly, "monthly"),
+            )
+            if count
+        ]
+        return f"{words}{'; beside them ' + ', '.join(beside) if beside else ''}. Days are those of UTC."
 
 
 @dataclass(frozen=True)
@@ -128,15 +160,41 @@ def decide(generations: Sequence[Generation], rule: Retention) -> list[Verdict]:
     """Which of ``generations`` the rule keeps, oldest first; the newest always stays."""
     newest_first = sorted(generations, reverse=True)
     reasons: dict[Generation, list[str]] = {generation: [] for generation in newest_first}
-    for number, generation in enumerate(newest_first[: rule.keep_last], start=1):
-        reasons[generation].append(f"last {number} of {rule.keep_last}")
-    periods = (("daily", "%Y-%m-%d", rule.keep_daily), ("weekly", "%G-W%V", rule.keep_weekly),
+    guarded = _firsts_of_days(newest_first, rule.guarded)
+    free = rule.keep_last - len(guarded)
+    number = 0
+    for generation in newest_first:
+        if generation not in guarded:
+            free -= 1
+        if generation in guarded or free >= 0:
+            number += 1
+            reasons[generation].append(f"{number} of {rule.keep_last}")
+        if generation in guarded:
+            reasons[generation].append(f"first of {guarded[generation]}")
+    periods = (("daily", _DAY, rule.keep_daily), ("weekly", "%G-W%V", rule.keep_weekly),
                ("monthly", "%Y-%m", rule.keep_monthly))  # fmt: skip
     for word, pattern, count in periods:
         seen: set[str] = set()
         for generation in newest_first:
-            period = generation.time.astimezone(UTC).strftime(pattern)
+            period = _period(generation, pattern)
             if period not in seen and len(seen) < count:
                 seen.add(period)
                 reasons[generation].append(f"{word} {period}")
     return [Verdict(generation, tuple(reasons[generation])) for generation in sorted(generations)]
+
+
+def _period(generation: Generation, pattern: str) -> str:
+    return generation.time.astimezone(UTC).strftime(pattern)
+
+
+def _firsts_of_days(newest_first: Sequence[Generation], days: int) -> dict[Generation, str]:
+    """The first generation of each of the last ``days`` days that have one, with its day.
+
+    If the newest is not among them there is a place left for it: callers ask for one day less than they have places.
+    """
+    first: dict[str, Generation] = {}
+    for generation in newest_first:
+        day = _period(generation, _DAY)
+        if day in first or len(first) < days:
+            first[day] = generation  # an older one of the same day takes the place of a newer one
+    return {generation: day for day, generation in first.items()}

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +24,8 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.core.process import environment, run
-from sedai.server import find, removal, transfer, verify
+from sedai.core.process import run
+from sedai.server import find, receiver, removal, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
@@ -150,7 +149,7 @@ class Gate:
     def _transfer(self, argv: list[str], readable: dict[Path, str], writable: dict[Path, str]) -> int:
         if self.config.sandbox != "off":
             argv = transfer.sandboxed(argv, readable, writable)
-        status = subprocess.run(argv, env=environment(), check=False).returncode
+        status = receiver.run(argv)
         if status != 0:
             self.log.warning("%s: rsync ended with status %d", self.client, status)
         return status

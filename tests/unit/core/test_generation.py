@@ -66,34 +66,96 @@ def test_each_verdict_says_why() -> None:
     assert [verdict.reasons for verdict in verdicts] == [
         (),
         ("daily 2026-01-02",),
-        ("last 1 of 1", "daily 2026-01-03"),
+        ("1 of 1", "daily 2026-01-03"),
     ]
+    verdicts = decide([*daily(3), Generation(4, START + timedelta(days=2, hours=1))], Retention(keep_last=3))
+    assert [verdict.reasons for verdict in verdicts] == [
+        (),
+        ("3 of 3", "first of 2026-01-02"),
+        ("2 of 3", "first of 2026-01-03"),
+        ("1 of 3",),
+    ]
+
+
+def test_the_rule_is_said_in_words() -> None:
+    assert str(Retention()) == (
+        "10 generations are kept: the first of each of the last 9 days with a backup, so that many in a short time push "
+        "none of them out, and the newest in the places that are left. Days are those of UTC."
+    )
+    assert str(Retention(keep_last=3, guard_days=0, keep_weekly=4)) == (
+        "3 generations are kept; beside them 4 weekly. Days are those of UTC."
+    )
 
 
 rules = st.builds(Retention, st.integers(1, 5), st.integers(0, 4), st.integers(0, 4), st.integers(0, 4))
 times = st.lists(st.integers(0, 400 * 24), max_size=40)
 
 
+def at(hours: list[int], start: int = 1) -> list[Generation]:
+    """Generations so many hours after the start."""
+    return [Generation(number, START + timedelta(hours=hour)) for number, hour in enumerate(hours, start)]
+
+
 @given(times, rules)
-def test_the_newest_always_stay(hours: list[int], rule: Retention) -> None:
-    generations = [Generation(number, START + timedelta(hours=hour)) for number, hour in enumerate(hours, 1)]
-    remaining = kept(generations, rule)
-    newest = [generation.sequence for generation in generations][-rule.keep_last :]
-    assert set(newest) <= set(remaining)
-    limit = rule.keep_last + rule.keep_daily + rule.keep_weekly + rule.keep_monthly
-    assert len(remaining) <= limit
+def test_the_newest_stays_and_the_number_is_bounded(hours: list[int], rule: Retention) -> None:
+    """Whatever the clock did: the times need not rise."""
+    remaining = kept(at(hours), rule)
+    assert set(remaining) >= ({len(hours)} if hours else set())
+    assert len(remaining) >= min(len(hours), rule.keep_last)
+    assert len(remaining) <= rule.keep_last + rule.keep_daily + rule.keep_weekly + rule.keep_monthly
 
 
 @given(times, rules)
 def test_pruning_twice_is_pruning_once(hours: list[int], rule: Retention) -> None:
-    generations = [Generation(number, START + timedelta(hours=hour)) for number, hour in enumerate(hours, 1)]
+    generations = at(sorted(hours))
     once = [verdict.generation for verdict in decide(generations, rule) if verdict.keep]
     assert [verdict.generation for verdict in decide(once, rule) if verdict.keep] == once
 
 
-@pytest.mark.parametrize("wrong", [{"keep_last": 0}, {"keep_daily": -1}])
+@given(times, st.integers(1, 12))
+def test_without_guard_the_newest_stay(hours: list[int], count: int) -> None:
+    generations = at(sorted(hours))
+    assert kept(generations, Retention(count, guard_days=0)) == [one.sequence for one in generations][-count:]
+
+
+@given(st.lists(st.integers(0, 20 * 24), min_size=1, max_size=30), st.lists(st.integers(0, 20 * 24), max_size=60))
+def test_a_burst_pushes_out_no_first_of_its_day(before: list[int], burst: list[int]) -> None:
+    """However many come, at whatever hours, pruned after each: what was the first of its day stays for eight days."""
+    rule = Retention()
+    generations: list[Generation] = []
+    own = sorted(before)
+    moments = [(hour, "own") for hour in own] + [(own[-1] + hour, "theirs") for hour in sorted(burst)]
+    firsts: dict[str, Generation] = {}
+    for sequence, (hour, who) in enumerate(moments, 1):
+        made = Generation(sequence, START + timedelta(hours=hour))
+        generations = [verdict.generation for verdict in decide([*generations, made], rule) if verdict.keep]
+        if who == "own":
+            firsts.setdefault(f"{made.time:%j}", made)
+        assert len(generations) <= rule.keep_last
+        assert made in generations
+        guarded = {one for one in firsts.values() if made.time - one.time < timedelta(days=8)}
+        assert guarded <= set(generations)
+
+
+def test_twelve_in_a_row_leave_ten() -> None:
+    quick = [Generation(number, START + timedelta(seconds=number)) for number in range(1, 13)]
+    assert kept(quick, Retention()) == [1, *range(4, 13)]
+
+
+def test_endless_seals_after_ten_days_leave_nine_of_them() -> None:
+    burst = [Generation(number, START + timedelta(days=9, minutes=number)) for number in range(11, 1011)]
+    assert kept([*daily(10), *burst], Retention()) == [*range(2, 11), 1010]
+
+
+def test_a_rule_for_few_guards_one_day_less_than_it_has_places() -> None:
+    burst = [Generation(number, START + timedelta(days=9, minutes=number)) for number in range(11, 1011)]
+    assert kept([*daily(10), *burst], Retention(keep_last=3)) == [9, 10, 1010]
+    assert kept([*daily(10), *burst], Retention(keep_last=1)) == [1010]
+
+
+@pytest.mark.parametrize("wrong", [{"keep_last": 0}, {"keep_daily": -1}, {"guard_days": -1}])
 def test_a_rule_that_keeps_nothing_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="keep_"):
+    with pytest.raises(ValueError, match=r"at least 1|negative"):
         Retention(**wrong)
 
 

@@ -19,6 +19,15 @@ from sedai.server.beneath import Beneath
 from sedai.server.store import ClientStore
 from sedai.server.stored import STAT_ATTRIBUTE
 
+
+@pytest.fixture
+def store(tmp_path: Path) -> ClientStore:
+    """An empty store of one client."""
+    made = ClientStore(tmp_path / "laptop")
+    made.prepare()
+    return made
+
+
 Plant = Callable[[ClientStore, Path], list[Change]]
 SECRET = b"of another client\n"
 

@@ -199,7 +199,7 @@ def test_a_damaged_record_does_not_stop_the_next_backup(store: ClientStore) -> N
 def test_ten_stay_and_one_that_is_read_waits(store: ClientStore) -> None:
     for number in range(12):
         sealed(store, send(store, "s/", "s/f", content=str(number)), 2)
-    oldest = store.generations()[0]
+    oldest = store.generations()[1]  # the first of the day stays in any case
     with lock.shared(store.record_path(oldest)):
         done = prune.prune(store, Retention())
     assert done.in_use == (str(oldest),)
