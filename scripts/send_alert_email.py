@@ -13,7 +13,9 @@ from sedai.core.errors import ConfigError, SedaiError, UsageError
 from sedai.core.log import open_log
 from sedai.mail.compose import one_line, text
 from sedai.mail.deliver import Outcome, PostOffice
-from sedai.mail.listing import listing
+from sedai.mail.desk import Desk
+from sedai.mail.fold import is_key
+from sedai.mail.listing import incidents, listing
 from sedai.mail.owner import become_owner
 from sedai.mail.settings import MailSettings
 from sedai.mail.spool import Spool
@@ -29,10 +31,19 @@ _LONGEST_BODY_BYTES = 1_000_000
 
 HELP = """\
 usage: send_alert_email.sh SUBJECT [BODY]     send a mail; without BODY it is read from stdin
+       send_alert_email.sh --incident KEY SUBJECT [BODY]
+                                              the same, but of one incident only the first report is mailed at once;
+                                              what follows is counted and told once a day
+       send_alert_email.sh --resolved KEY SUBJECT [BODY]
+                                              the incident is over: mail it, if it was reported
        send_alert_email.sh --flush            try the waiting mails whose time has come (cron does it)
        send_alert_email.sh --list             show the waiting mails and why they wait
+       send_alert_email.sh --incidents        show the incidents that are not over, as JSON, one a line
 
-exit:  0 the provider took it   75 it waits in the spool and is tried again   64 wrong usage   78 wrong configuration
+KEY:   up to 200 letters, digits and ._:@/-
+
+exit:  0 the provider took it, or it was told before   75 it waits in the spool and is tried again
+       64 wrong usage   78 wrong configuration
        73 neither sent nor stored (the disk is full and the provider out of reach)"""
 
 
@@ -52,16 +63,38 @@ def main(arguments: list[str]) -> int:
             print(listing(Spool(settings.spool_directory)))
             return DELIVERED
         if words == ["--flush"]:
-            outcome = PostOffice(settings, _open_log(settings)).flush()
+            office = PostOffice(settings, _open_log(settings))
+            outcome = office.flush() + Desk(office).remind()
             return WAITS_IN_THE_SPOOL if outcome.waiting else DELIVERED
+        if words == ["--incidents"]:
+            print(incidents(Desk(PostOffice(settings, _open_log(settings))).incidents), end="")
+            return DELIVERED
+        verb, key, words = _incident(words)
         subject, body = _alert(words)
-        return _report(PostOffice(settings, _open_log(settings)).submit(subject, body))
+        office = PostOffice(settings, _open_log(settings))
+        if verb == "--incident":
+            return _report(Desk(office).report(key, subject, body))
+        if verb == "--resolved":
+            return _report(Desk(office).resolve(key, subject, body))
+        return _report(office.submit(subject, body))
     except ConfigError as error:
         return _die(error, CONFIGURATION)
     except UsageError as error:
         return _die(error, USAGE)
     except SedaiError as error:
         return _die(error, NEITHER_SENT_NOR_STORED)
+
+
+def _incident(words: list[str]) -> tuple[str, str, list[str]]:
+    """``--incident`` or ``--resolved`` and its key, where the call begins so, and the words of the alert itself."""
+    if words[:1] not in (["--incident"], ["--resolved"]):
+        return "", "", words
+    if len(words) < 3:
+        raise UsageError(f"{words[0]} needs a KEY and a SUBJECT.", HELP)
+    verb, key, *alert = words
+    if not is_key(key):
+        raise UsageError(f"{key!r} can't name an incident.", HELP)
+    return verb, key, alert
 
 
 def _alert(words: list[str]) -> tuple[str, str]:
@@ -80,6 +113,8 @@ def _alert(words: list[str]) -> tuple[str, str]:
 
 
 def _report(outcome: Outcome) -> int:
+    if outcome.folded:
+        print("Nothing to mail: it was told before, or is not open.")
     for recipient in outcome.delivered:
         print(f"The provider took the mail for {recipient}.")
     for recipient in outcome.waiting:

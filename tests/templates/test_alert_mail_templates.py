@@ -53,6 +53,7 @@ def test_the_configuration_is_what_the_program_reads(render: Evaluate) -> None:
         "log_file": "/home/person/logs/alert_mail.log",
         "msmtp_config": "/home/person/.msmtprc",
         "keep_trying_days": 7,
+        "language": "en",
     }
 
 
@@ -80,6 +81,7 @@ def test_cron_flushes_as_the_mail_user(render: Evaluate) -> None:
         ({"alert_mail_recipients": ["a@example.com\n"]}, "is not an address"),
         ({"alert_mail_from": ""}, "alert_mail_from must be"),
         ({"alert_mail_keep_trying_days": 0}, "at least 1"),
+        ({"alert_mail_language": "fr"}, "must be en or ja"),
         ({"alert_mail_callers": ["ALL"]}, "is not the name of an account"),
         ({"alert_mail_callers": ["x ALL=(ALL) NOPASSWD: ALL"]}, "is not the name of an account"),
         ({"alert_mail_callers": ["x\n"]}, "is not the name of an account"),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from logging import Logger
 from pathlib import Path
+from typing import Any
 
 from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
@@ -25,21 +27,38 @@ class Outbox:
     def send(self, alert: Alert, config: ClientConfig) -> None:
         """Keep ``alert``, then deliver all that wait; where it can't be kept (a full disk) it goes out from memory."""
         try:
+            self._clean(alert.incident).unlink(missing_ok=True)
             self._add(alert)
         except OSError as error:
             self._log.error("the alert %r can't be kept: %s", alert.subject, error)
             try:
                 with Connection(config.server) as connection:
-                    connection.ask("alert", {"subject": alert.subject, "body": alert.body})
+                    connection.ask("alert", _request(asdict(alert)))
             except (SedaiError, OSError) as failure:
                 self._log.error("the alert %r is lost: %s", alert.subject, failure)
             return
         self.flush_alone(config)
 
+    def resolve(self, alert: Alert, config: ClientConfig) -> None:
+        """Tell that an incident is over, unless that was told and nothing came since, and deliver all that wait."""
+        mark = self._clean(alert.resolved)
+        if not mark.exists():
+            try:
+                self._add(alert)
+                mark.parent.mkdir(mode=0o700, exist_ok=True)
+                mark.touch(mode=0o600)
+            except OSError as error:  # the next clean run tells it
+                self._log.error("the alert %r can't be kept: %s", alert.subject, error)
+        self.flush_alone(config)
+
+    def _clean(self, incident: str) -> Path:
+        """A file that is there while ``incident`` is known to be over: taking it away needs no room on the disk."""
+        return self._directory / "clean" / (incident or "-")
+
     def _add(self, alert: Alert) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._directory / f"{time.time_ns()}.json"
-        write_atomically(path, json.dumps({"subject": alert.subject, "body": alert.body}, ensure_ascii=False))
+        write_atomically(path, json.dumps(asdict(alert), ensure_ascii=False))
 
     def waiting(self) -> list[Path]:
         """The files of the alerts that wait."""
@@ -61,7 +80,7 @@ class Outbox:
     def _hand_over(self, connection: Connection, path: Path) -> None:
         try:
             alert = json.loads(path.read_text(encoding="utf-8"))
-            request = {"subject": str(alert["subject"]), "body": str(alert["body"])}
+            request = _request(alert)
             state = connection.ask("alert", request)["alert"]
         except (ValueError, KeyError, TypeError, UsageError) as error:
             # It will never be taken: it must not hold the others up, and it stays to be looked at.
@@ -80,3 +99,9 @@ class Outbox:
                 self.flush(connection)
         except (SedaiError, OSError) as error:
             self._log.error("alerts wait until the server can be reached again: %s", error)
+
+
+def _request(alert: dict[str, Any]) -> dict[str, str]:
+    """The request that hands ``alert`` over; one that an earlier version kept names no incident."""
+    keys = {name: str(alert[name]) for name in ("incident", "resolved") if alert.get(name)}
+    return {"subject": str(alert["subject"]), "body": str(alert["body"])} | keys

@@ -22,10 +22,12 @@ class Incident:
 
 @dataclass(frozen=True)
 class Alert:
-    """A mail to be sent by the server."""
+    """A mail to be sent by the server. ``incident``: the key of what it reports, ``resolved``: of what is over."""
 
     subject: str
     body: str
+    incident: str = ""
+    resolved: str = ""
 
 
 _SUBJECTS = {
@@ -103,8 +105,35 @@ _LABELS = {
     },
 }
 
+_OVER = {
+    "en": {
+        "subject": "[sedai] {client}: {program} is clean again",
+        "body": "The last run of `{program}` was clean.",
+        "last": "Last good generation",
+    },
+    "ja": {
+        "subject": "[sedai] {client}: {program} 復旧",
+        "body": "直近の {program} は正常に終了しました。",
+        "last": "最後の正常な世代",
+    },
+}
+_PROGRAMS = {
+    "en": {"backup": "backup", "check": "integrity check"},
+    "ja": {"backup": "バックアップ", "check": "整合性チェック"},
+}
+
 _SHOWN_DETAILS = 50
 _LONGEST_DETAIL = 1000
+
+
+def compose_over(program: str, key: str, client: str, last_good: str, language: str) -> Alert:
+    """The mail that what ``program`` reported as the incident ``key`` is over."""
+    words = _OVER[language]
+    name = _PROGRAMS[language].get(program, program)
+    body = words["body"].format(program=name) + "\n"
+    if last_good:
+        body += f"\n{words['last']}:\n{last_good}\n"
+    return Alert(words["subject"].format(client=client, program=name), body, resolved=key)
 
 
 def compose(incident: Incident, client: str, log_file: str, language: str) -> Alert:

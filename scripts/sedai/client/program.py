@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sedai import __version__
 from sedai.client import config as configuration
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
-from sedai.client.messages import Incident, compose
+from sedai.client.messages import Incident, compose, compose_over
 from sedai.client.state import State
 from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
@@ -29,6 +30,8 @@ exit codes:
   2  usage or configuration
   3  not done
 """
+# What the name of an incident, which is also the name of a file, can't hold.
+_NO_KEY = re.compile(r"[^a-z0-9._-]|^[._-]")
 
 
 @dataclass
@@ -82,11 +85,15 @@ def open_context(name: str, config_path: Path | None) -> Context:
     return Context(config, state, Outbox(config.state_directory / "alerts", log), log)
 
 
-def carry_out(name: str, context: Context, work: Callable[[], Result], command: str) -> tuple[ExitCode, Result]:
+def carry_out(
+    name: str, context: Context, work: Callable[[], Result], command: str, *, key: str = ""
+) -> tuple[ExitCode, Result]:
     """Do ``work``, log and record how it ended, and alert when it failed or found something.
 
-    ``name`` is ``backup``, ``check`` or ``drill``; ``command`` is what an alert tells the person to run next.
+    ``name`` is ``backup``, ``check`` or ``drill``; ``command`` is what an alert tells the person to run next. ``key`` names what is
+    repeated (default: ``name``): alerts of one key are folded until a run of this key is clean, which is told too.
     """
+    key = _NO_KEY.sub("x", (key or name).lower())[:100]
     started = time.time()
     result = Result()
     try:
@@ -112,14 +119,15 @@ def carry_out(name: str, context: Context, work: Callable[[], Result], command: 
     except (OSError, LockedError) as error:  # a full disk must not keep the alert back
         context.log.error("the run could not be recorded: %s", error)
     result.record.setdefault("lines", lines)
+    config = context.config
+    last_good = _last_good(context.state) if result.last_good is None else result.last_good
     if code is not ExitCode.CLEAN:
         kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
-        last_good = _last_good(context.state) if result.last_good is None else result.last_good
         incident = Incident(result.incident or kind, lines, last_good, command, result.notes)
-        config = context.config
-        context.outbox.send(compose(incident, config.client, str(config.log_file), config.language), config)
+        alert = compose(incident, config.client, str(config.log_file), config.language)
+        context.outbox.send(replace(alert, incident=key), config)
     else:
-        context.outbox.flush_alone(context.config)
+        context.outbox.resolve(compose_over(name, key, config.client, last_good, config.language), config)
     return code, result
 
 

@@ -110,7 +110,9 @@ def run(
         ProcessError: another status, a timeout (status -1), or a program that isn't there (status 127).
     """
     words = [word.decode(errors="replace") if isinstance(word, bytes) else word for word in argv]
-    shown = shlex.join(_mask(word, secrets) for word in words)  # masked first: quoting would hide a secret from the mask
+    shown = shlex.join(
+        _mask(word, secrets) for word in words
+    )  # masked first: quoting would hide a secret from the mask
     process = start(
         argv,
         run_as=run_as,

@@ -45,7 +45,8 @@ class Reply:
 class Outcome:
     """Recipients by what became of their mail, the last refusal, and whether it concerns every mail.
 
-    ``lost`` has a sentence for each mail that was neither delivered nor stored.
+    ``lost`` has a sentence for each mail that was neither delivered nor stored. ``folded``: there was nothing to mail,
+    because it was told before.
     """
 
     delivered: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class Outcome:
     lost: tuple[str, ...] = ()
     refusal: Reply | None = None
     blocked: bool = False
+    folded: bool = False
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
@@ -63,6 +65,7 @@ class Outcome:
             self.lost + other.lost,
             other.refusal or self.refusal,
             self.blocked or other.blocked,
+            self.folded and other.folded,
         )
 
 
@@ -97,8 +100,13 @@ class PostOffice:
         self.send = send
         self.spool = Spool(settings.spool_directory)
 
-    def submit(self, subject: str, body: str) -> Outcome:
+    def submit(
+        self, subject: str, body: str, *, incident: str = "", stored: Callable[[], None] = lambda: None
+    ) -> Outcome:
         """Store one mail for each recipient, then try to deliver them at once.
+
+        ``incident``: what they are about; earlier mails about the same go out before them. ``stored`` is called when
+        none of them can be lost any more.
 
         Raises:
             NotSpooledError: some mails could be neither stored nor delivered; all others were tried before.
@@ -107,12 +115,16 @@ class PostOffice:
         with contextlib.ExitStack() as stack:
             held = []
             for recipient in self.settings.recipients:
-                letter = self._letter(recipient, subject, body)
+                letter = self._letter(recipient, subject, body, incident)
                 try:
                     held.append(stack.enter_context(self.spool.add(letter)))
                 except OSError as error:
                     outcome += self._deliver_unspooled(letter, error)
             self.log.info("accepted for %s: %s", ", ".join(self.settings.recipients), subject)
+            if not outcome.lost:
+                stored()
+            if incident:
+                outcome = dataclasses.replace(outcome, blocked=self._attempt_earlier(incident, held))
             for one in held:
                 blocked = Outcome(waiting=(one.letter.envelope.recipient,))
                 outcome += blocked if outcome.blocked else self._attempt(one)
@@ -131,11 +143,7 @@ class PostOffice:
             return Outcome()
         try:
             with lock.exclusive(self.spool.directory / "flush.lock", "The delivery of waiting mails"):
-                now = time.time()
-                due: list[Path] = []
-                later: list[Path] = []
-                for path in self.spool.waiting():
-                    (due if self._is_due(path, now) else later).append(path)
+                due, later = self._due_and_later()
                 outcome = self._attempt_all(due)
                 if outcome.delivered and not outcome.blocked:
                     outcome += self._attempt_all(later)
@@ -143,7 +151,16 @@ class PostOffice:
         except LockedError:
             return Outcome()
 
-    def _letter(self, recipient: str, subject: str, body: str) -> Letter:
+    def _attempt_earlier(self, incident: str, fresh: list[Held]) -> bool:
+        """Deliver what waits about ``incident``: nobody shall read that it is over before that it began.
+
+        Returns whether the way is blocked for every mail.
+        """
+        ours = {one.path for one in fresh}
+        earlier = [path for path in self.spool.waiting() if path not in ours and _incident(path) == incident]
+        return self._attempt_all(earlier).blocked
+
+    def _letter(self, recipient: str, subject: str, body: str, incident: str) -> Letter:
         now = datetime.datetime.now().astimezone()
         message = compose(
             subject=subject,
@@ -154,7 +171,22 @@ class PostOffice:
             date=now,
             message_id=make_msgid(domain=self.settings.from_address.rpartition("@")[2]),
         )
-        return Letter(Envelope(recipient, now.timestamp()), message)
+        return Letter(Envelope(recipient, now.timestamp(), incident=incident), message)
+
+    def _due_and_later(self) -> tuple[list[Path], list[Path]]:
+        """What waits, oldest first, by whether it is time. An older mail of the same incident goes before a due one."""
+        now = time.time()
+        due: list[Path] = []
+        later: list[Path] = []
+        incidents: set[str] = set()
+        for path in reversed(self.spool.waiting()):
+            incident = _incident(path)
+            if self._is_due(path, now) or (incident and incident in incidents):
+                due.append(path)
+                incidents.add(incident)
+            else:
+                later.append(path)
+        return due[::-1], later[::-1]
 
     def _is_due(self, path: Path, now: float) -> bool:
         try:
@@ -236,3 +268,10 @@ class PostOffice:
             return Outcome(lost=(lost,))
         self.log.info("delivered to %s without the spool", letter.envelope.recipient)
         return Outcome(delivered=(letter.envelope.recipient,))
+
+
+def _incident(path: Path) -> str:
+    try:
+        return read(path).envelope.incident
+    except (DamagedMailError, OSError):
+        return ""  # the attempt finds out what is wrong with it

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import email
 import email.policy
+import json
 import time
 from pathlib import Path
 
 from sedai.mail import schedule
+from sedai.mail.incidents import Incidents
 from sedai.mail.spool import DamagedMailError, Spool, read
 
 
@@ -23,6 +25,14 @@ def listing(spool: Spool) -> str:
     if given_up:
         lines += [f"Given up, kept in {spool.failed} (move a file back into queue/ to try again):", *given_up]
     return "\n".join(lines)
+
+
+def incidents(found: Incidents) -> str:
+    """A line of JSON for each incident that is not over: its key, since when, how often reported, the last subject."""
+    return "".join(
+        json.dumps({"key": one.key, "first": one.first, "total": one.total, "subject": one.subject}) + "\n"
+        for one in found.open()
+    )
 
 
 def _describe(path: Path) -> list[str]:

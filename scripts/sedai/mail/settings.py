@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sedai.mail.words import LANGUAGES
+
 # Stricter than RFC 5321, and enough: nothing here can become an option of msmtp or a second header.
 _ADDRESS = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
@@ -19,7 +21,7 @@ class MailSettings:
     ``spool_directory`` holds ``queue/`` and ``failed/``; ``msmtp_config`` is the file that msmtp logs in with.
 
     Raises:
-        ValueError: an address, or the number of days, is not usable.
+        ValueError: an address, the language or the number of days is not usable.
     """
 
     recipients: tuple[str, ...]
@@ -29,6 +31,7 @@ class MailSettings:
     log_file: Path
     msmtp_config: Path
     keep_trying_days: int = 7
+    language: str = "en"
 
     def __post_init__(self) -> None:
         if not self.recipients:
@@ -36,5 +39,7 @@ class MailSettings:
         for address in (*self.recipients, self.from_address):
             if not _ADDRESS.fullmatch(address):
                 raise ValueError(f"{address!r} is not a mail address of the form name@example.com.")
+        if self.language not in LANGUAGES:
+            raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
         if self.keep_trying_days < 1:
             raise ValueError("keep_trying_days must be at least 1.")

@@ -27,7 +27,7 @@ class DamagedMailError(SedaiError):
 
 @dataclass(frozen=True)
 class Envelope:
-    """What is known of a waiting mail; times in seconds since the epoch."""
+    """What is known of a waiting mail; times in seconds since the epoch. ``incident``: the key of what it is about."""
 
     recipient: str
     created: float
@@ -35,6 +35,7 @@ class Envelope:
     next_attempt: float = 0.0
     last_status: int = 0
     last_reply: str = ""
+    incident: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ class Spool:
     def waiting(self) -> list[Path]:
         """The files in the queue, oldest first."""
         return _mails(self.queue)
+
+    def envelopes(self) -> Iterator[Envelope]:
+        """The envelopes of all that wait and can be read."""
+        for path in self.waiting():
+            with contextlib.suppress(DamagedMailError, OSError):
+                yield read(path).envelope
 
     def given_up(self) -> list[Path]:
         """The files in ``failed/``, oldest first."""

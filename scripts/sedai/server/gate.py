@@ -19,21 +19,17 @@ from sedai.core import lock, manifest, wire
 from sedai.core.errors import (
     IntegrityError,
     LockedError,
-    ProcessError,
     SedaiError,
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.core.process import run
-from sedai.server import find, receiver, removal, transfer, verify
+from sedai.server import alerts, find, receiver, removal, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
 
 _LOCK_WAIT_SECONDS = 10
-_LONGEST_SUBJECT = 400
-_LONGEST_BODY = 1 << 20
 
 
 @dataclass
@@ -271,22 +267,9 @@ class Gate:
         return 1
 
     def _alert(self, request: dict[str, Any]) -> dict[str, Any]:
-        subject, body = str(request.get("subject", "")), str(request.get("body", ""))
-        if not subject or len(subject) > _LONGEST_SUBJECT or len(body) > _LONGEST_BODY:
-            raise UsageError("An alert needs a subject of 1 to 400 characters and at most 1 MiB of text.")
-        if subject.startswith("-") or not subject.isprintable() or "\0" in body:
-            raise UsageError("An alert's subject can't begin with a dash or hold control characters.")
-        if not self.config.alert_command:
-            self.log.warning("%s: alert %r (no alert_command is set): %s", self.client, subject, body)
-            return {"alert": "logged"}
-        try:
-            done = run([*self.config.alert_command, subject], stdin=body.encode(), success=(0, 75), timeout=180)
-        except ProcessError as error:
-            self.log.error("%s: the alert %r was not taken: %s", self.client, subject, error)
-            raise
-        state = "delivered" if done.status == 0 else "spooled"
-        self.log.info("%s: alert %r %s", self.client, subject, state)
-        return {"alert": state}
+        fields = {name: str(request.get(name, "")) for name in ("subject", "body", "incident", "resolved")}
+        alert = alerts.Alert(**fields)
+        return {"alert": alerts.send(self.config.alert_command, alert, f"client:{self.client}", self.log)}
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         newest = self.store.newest()

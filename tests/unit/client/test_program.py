@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,61 @@ def test_every_end_has_its_code_its_record_and_its_alert(
     [run] = context.state.runs()
     assert (run["program"], run["exit"]) == ("backup", int(code))
     waiting = [json.loads(path.read_text()) for path in context.outbox.waiting()]
-    assert len(waiting) == (0 if words is None else 1)
-    if words is not None:
+    assert len(waiting) == 1
+    if words is None:
+        assert (waiting[0]["incident"], waiting[0]["resolved"]) == ("", "backup")
+    else:
         assert words in waiting[0]["subject"]
         assert "run-this" in waiting[0]["body"]
+        assert (waiting[0]["incident"], waiting[0]["resolved"]) == ("backup", "")
+
+
+def incidents(context: Context) -> list[tuple[str, str]]:
+    """What waits for the server: of each alert its incident, and the one that is over."""
+    alerts = [json.loads(path.read_text()) for path in context.outbox.waiting()]
+    return [(alert["incident"], alert["resolved"]) for alert in alerts]
+
+
+def test_that_it_is_over_is_told_once(context: Context) -> None:
+    failing = raising(SedaiError("no server"))
+    for work in (failing, failing, Result, Result, Result, failing, Result):
+        carry_out("backup", context, work, "c")
+    once = [("backup", ""), ("", "backup")]
+    assert incidents(context) == [("backup", ""), *once, *once]
+
+
+def test_another_program_s_clean_run_ends_nothing(context: Context) -> None:
+    carry_out("check", context, raising(SedaiError("rot")), "c", key="check-full-all")
+    carry_out("check", context, Result, "c", key="check-quick-latest")
+    assert incidents(context) == [("check-full-all", ""), ("", "check-quick-latest")]
+
+
+@pytest.mark.parametrize("key", ["../../x", "check-quick-2026 \n世代", "-x", "x" * 300])
+def test_any_key_is_made_one_that_the_server_takes(context: Context, key: str) -> None:
+    carry_out("check", context, raising(SedaiError("x")), "c", key=key)
+    carry_out("check", context, Result, "c", key=key)
+    (made, _), (_, over) = incidents(context)
+    assert made == over
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", made)
+    assert [path.parent.name for path in context.outbox.waiting()[0].parent.glob("clean/*")] == ["clean"]
+
+
+def test_a_full_disk_does_not_hide_that_it_is_over(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failure went out from memory; the next clean run still tells that it is over."""
+    carry_out("backup", context, Result, "c")
+    for path in context.outbox.waiting():
+        path.unlink()
+
+    def full(path: Path, text: str) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sedai.client.alerts.write_atomically", full)
+        carry_out("backup", context, raising(SedaiError("disk full")), "c")
+        carry_out("backup", context, Result, "c")
+    assert incidents(context) == []
+    carry_out("backup", context, Result, "c")
+    assert incidents(context) == [("", "backup")]
 
 
 def test_a_run_that_can_t_be_recorded_is_still_told(context: Context) -> None:
@@ -100,6 +152,28 @@ def test_alerts_are_delivered_in_order_once(context: Context) -> None:
     outbox.flush(gate)  # type: ignore[arg-type]
     assert gate.taken == ["one", "two", "three"]
     assert outbox.waiting() == []
+
+
+def test_the_incident_goes_along(context: Context) -> None:
+    requests: list[dict[str, Any]] = []
+
+    class Listening(Gate):
+        def ask(self, verb: str, request: dict[str, Any]) -> dict[str, Any]:
+            requests.append(request)
+            return super().ask(verb, request)
+
+    context.outbox.send(Alert("plain", "b"), context.config)
+    context.outbox.send(Alert("wrong", "b", incident="backup"), context.config)
+    context.outbox.resolve(Alert("over", "b", resolved="backup"), context.config)
+    old = context.outbox.waiting()[0].with_name("1.json")
+    old.write_text('{"subject": "kept by an earlier version", "body": "b"}')
+    context.outbox.flush(Listening({}))  # type: ignore[arg-type]
+    assert [request | {"body": ""} for request in requests] == [
+        {"subject": "kept by an earlier version", "body": ""},
+        {"subject": "plain", "body": ""},
+        {"subject": "wrong", "body": "", "incident": "backup"},
+        {"subject": "over", "body": "", "resolved": "backup"},
+    ]
 
 
 def test_an_alert_that_is_never_taken_holds_nothing_up(context: Context) -> None:

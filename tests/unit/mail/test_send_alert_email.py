@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -83,7 +84,23 @@ def test_an_empty_body_is_a_body(host: Host) -> None:
     assert b"not read" not in host.spooled()[0]
 
 
-@pytest.mark.parametrize("words", [(), ("",), (" \n ",), ("a", "b", "c"), ("--flsh",), ("--list", "x", "y")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("",),
+        (" \n ",),
+        ("a", "b", "c"),
+        ("--flsh",),
+        ("--list", "x", "y"),
+        ("--incident",),
+        ("--incident", "key"),
+        ("--incident", "a b", "s"),
+        ("--resolved", "key"),
+        ("--incident", "k", "s", "b", "x"),
+        ("--incident", "k", ""),
+    ],
+)
 def test_wrong_usage(host: Host, words: tuple[str, ...]) -> None:
     done = host.call(*words)
     assert done.returncode == 64
@@ -137,6 +154,18 @@ def test_flush_is_silent(host: Host) -> None:
     host.call("x", "y")
     done = host.call("--flush")
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_an_incident_is_folded_listed_and_ended(host: Host) -> None:
+    assert host.call("--resolved", "client:laptop:backup", "over").returncode == 0
+    assert host.call("--incident", "client:laptop:backup", "バックアップ失敗", "1").returncode == 75
+    assert host.call("--incident", "client:laptop:backup", "バックアップ失敗", stdin=b"2").returncode == 0
+    assert len(host.spooled()) == 1
+    [listed] = map(json.loads, host.call("--incidents").stdout.splitlines())
+    assert (listed["key"], listed["total"], listed["subject"]) == ("client:laptop:backup", 2, "バックアップ失敗")
+    assert host.call("--resolved", "client:laptop:backup", "over", "well").returncode == 75
+    assert len(host.spooled()) == 2
+    assert host.call("--incidents").stdout == ""
 
 
 def test_help(host: Host) -> None:
