@@ -63,7 +63,7 @@ def ask(connection: Connection, *, pattern: bytes = b"", paths: Iterable[bytes] 
 
     def listen(told: dict[str, Any]) -> None:
         if "damaged" in told:
-            answer.damaged[str(told["damaged"])] = str(told["error"])
+            answer.damaged[str(told["damaged"])] = str(told["reason"])
         elif "generation" in told:
             answer.searched.append(str(told["generation"]))
 

@@ -229,7 +229,7 @@ class Gate:
                         self.answers.write(b"+" + line)
                         matched += 1
             except IntegrityError as error:
-                wire.write_object(self.answers, {"damaged": str(generation), "error": error.message})
+                wire.write_object(self.answers, {"damaged": str(generation), "reason": error.message})
             except UsageError:
                 continue  # pruned meanwhile: the same as never there
             searched.append(str(generation))
