@@ -26,6 +26,7 @@ from sedai.server.arrived import Arrived, Identity
 from sedai.server.beneath import Beneath
 from sedai.server.edit import Edit
 from sedai.server.store import ClientStore
+from sedai.server.stored import STAT_ATTRIBUTE
 
 _PROGRESS_SECONDS = 2.0
 
@@ -121,7 +122,8 @@ def seal(
         sources=request.sources,
     )
     record.write(staging / "generation.json")
-    (staging / "RESTORE.txt").write_text(restore_note.text(record, store.tree(generation)), encoding="utf-8")
+    note = restore_note.text(record, store.tree(generation), manifest.read(staging / "manifest"))
+    (staging / "RESTORE.txt").write_text(note, encoding="utf-8")
     sealed.unlink()
     (staging / "identities").unlink()
     _publish(store, staging, generation)
@@ -176,6 +178,8 @@ def _lay(
 ) -> tuple[int, set[bytes]]:
     """The farm; how many entries it has, and which of the base's are lost but replaced or removed by this run."""
     tree.mkdir(mode=0o700)
+    # A restore by rsync alone gives the target the attributes of this directory: those of a root, not of a store.
+    os.setxattr(tree, STAT_ATTRIBUTE, b"40755 0,0 0:0")
     if base is None or record is None:
         return 0, set()
     laid, missing = farm.lay(store.tree(base), manifest.read(store.manifest(base)), tree)
