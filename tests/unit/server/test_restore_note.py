@@ -1,0 +1,37 @@
+"""RESTORE.txt names a file that is there, in commands that no shell takes for something else."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sedai.core.generation import Record
+from sedai.server import restore_note
+
+RECORD = Record("G", "c", "t0", "t1", 3, 2, 1, 0, 0, 0, "5ha", "", "", "1", ("/etc",))
+
+
+@pytest.mark.parametrize(
+    ("paths", "file"),
+    [
+        ([b"a/x", b"etc/hosts", b"z/y"], "etc/hosts"),
+        ([b"top", b"a b/x", b"-a/x", b"a/$x", b"a/caf\xe9", b"home/x.txt", b"srv/y"], "home/x.txt"),
+        ([b"a/\\n"], "etc/hosts"),
+    ],
+)
+def test_the_example_is_a_plain_name_of_this_generation(paths: list[bytes], file: str) -> None:
+    text = restore_note.text(RECORD, Path("/srv/s/c/generations/G/tree"), (path + b"\tf\t1\n" for path in paths))
+    assert f"root@THIS-SERVER:/srv/s/c/generations/G/tree/./{file} /tmp/restored/" in text
+    assert f"/./{file.rpartition('/')[0]} /tmp/restored/" in text
+    assert text.endswith("5ha\n")
+
+
+def test_a_store_with_a_blank_in_its_name_is_quoted() -> None:
+    text = restore_note.text(RECORD, Path("/srv/my store/tree"), [])
+    commands = [line for line in text.splitlines() if line.startswith("    rsync")]
+    assert len(commands) == 3
+    assert all(len(shlex.split(command)) == 6 for command in commands)
+    command = next(line for line in text.splitlines() if line.startswith("    ssh")).partition(" |")[0]
+    assert shlex.split(" ".join(shlex.split(command)[2:])) == ["gzip", "-dc", "/srv/my store/manifest"]
