@@ -128,7 +128,12 @@ class TestRestore:
         assert client.host.file(f"/root/older{data}/2").content_string.startswith("2\n3\n")
 
     def test_what_is_there_is_not_overwritten_unasked(self, client: Client, data: str) -> None:
+        client.program("restore_data.py", "restore", f"{data}/3")  # the very same is there
+        client.host.run_expect([0], f"echo mine > {data}/3")
         assert "--overwrite" in client.program("restore_data.py", "restore", f"{data}/3", expect=2)
+        assert client.host.file(f"{data}/3").content_string == "mine\n"
+        client.program("restore_data.py", "restore", "--overwrite", f"{data}/3")
+        assert client.host.file(f"{data}/3").content_string.startswith("3\n4\n")
 
 
 class TestRetention:

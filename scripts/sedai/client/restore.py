@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -29,6 +30,7 @@ from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError
 from sedai.core.selection import Selection
 
 _SHOWN_COMPLAINTS = 10
+_READ_BY_NAME = 1000
 
 
 @dataclass
@@ -184,16 +186,23 @@ class _Restore:
 
     def _damaged(self, placement: Placement) -> dict[bytes, Problem]:
         """What the server can't give back as it was, of what would be sent."""
-        if not any(placed.action in SENT for placed in placement.entries()):
+        paths = self._to_be_read(placement)
+        if not paths:
             return {}
         with self.reporter.steps("check", placement.tally.entries) as advance:
             problems = damage.read(
-                self.connection, self.generation, catalog.trusted_digest(self.state, self.record), self.wanted, advance
+                self.connection, self.generation, catalog.trusted_digest(self.state, self.record), paths, advance
             )
         if not problems:
             return {}
         return {placed.entry.path: problems[placed.entry.path] for placed in placement.entries()
                 if placed.action in SENT and placed.entry.path in problems}  # fmt: skip
+
+    def _to_be_read(self, placement: Placement) -> list[bytes]:
+        """What the server is asked to read: the entries to be sent where they are few, else all that is chosen."""
+        sent = (entry.path for action, entry in placement.entries() if action in SENT and entry.kind != "d")
+        few = list(itertools.islice(sent, _READ_BY_NAME + 1))
+        return few if len(few) <= _READ_BY_NAME else self.wanted
 
     def _refusal(self, problems: dict[bytes, Problem]) -> IntegrityError:
         records = generations(self.connection)

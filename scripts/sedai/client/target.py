@@ -29,7 +29,6 @@ _SENTENCES = {
     "links": ("is no longer one file with its other names", "are no longer one file with their other names"),
     "unread": ("could not be read back to be compared", "could not be read back to be compared"),
     "device_left_out": ("was left out: only root can make devices", "were left out: only root can make devices"),
-    "damaged": ("is damaged on the server", "are damaged on the server"),
 }
 
 

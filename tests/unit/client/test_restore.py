@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gate_pair import QUIET, Pair
 
-from sedai.client import catalog, restore, send
+from sedai.client import catalog, damage, restore, send
 from sedai.client.restore import Restored
 from sedai.client.unfinished import Memory, Progress
 from sedai.core.errors import IntegrityError, LockedError, ProcessError, SedaiError, UsageError
@@ -274,6 +275,27 @@ class TestDamage:
         # Nor does it matter where the right bytes are there already.
         whole.unlink()
         assert pair.restore(pair.source).findings == []
+
+    @pytest.mark.parametrize("few", [1000, 0])
+    def test_the_server_reads_what_is_sent_where_that_is_little(
+        self, pair: Pair, few: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there, lost = pair.write("dir/there"), pair.write("dir/lost")
+        pair.backup()
+        lost.unlink()
+        asked: list[bytes] = []
+        read = damage.read
+
+        def noted(*arguments: Any) -> dict[bytes, damage.Problem]:
+            asked.extend(arguments[3])
+            return read(*arguments)
+
+        monkeypatch.setattr(damage, "read", noted)
+        monkeypatch.setattr(restore, "_READ_BY_NAME", few)
+        assert pair.restore(there.parent).findings == []
+        assert asked == [os.fsencode(lost if few else lost.parent)[1:]]
+        assert pair.restore(there.parent).there == 2
+        assert len(asked) == 1
 
     def test_attributes_that_the_server_lost_come_from_the_manifest(self, pair: Pair, tmp_path: Path) -> None:
         file = pair.write("file")
