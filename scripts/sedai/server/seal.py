@@ -7,6 +7,7 @@ changed paths are linked from the delta into it, removed ones dropped from it. O
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator

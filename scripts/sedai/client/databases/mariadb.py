@@ -6,7 +6,7 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -18,11 +18,16 @@ from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.process import Result, run
 
 _END = b"-- Dump completed"
-_OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql"})
-# Without the names and texts, in which anything can stand.
-_QUOTED = re.compile(rb"'(?:[^'\\]|\\.)*'|`(?:[^`]|``)*`", re.DOTALL)
+# The last one: what a server makes of the lost+found of its own file system.
+_OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql", "#mysql50#lost+found"})
+# Names and texts, in which anything can stand. Possessive: a text can have a gigabyte, and nothing is tried twice.
+_QUOTED = re.compile(rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|`[^`]*+`", re.DOTALL)
 _TABLE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?`((?:[^`]|``)*)`")
-_INSERT = re.compile(rb"INSERT INTO `((?:[^`]|``)*)`")
+_INSERT = re.compile(rb"INSERT INTO `((?:[^`]|``)*)`(?: \((?:`(?:[^`]|``)*`,? ?)*\))? VALUES")
+_OPENINGS = (b"CREATE TABLE ", b"INSERT INTO ")
+# A table has at most 4096 columns with names of at most 256 bytes.
+_LONGEST_OPENING = 4096 * 260
+_BODY, _BODY_END = b"DELIMITER ;;", b"DELIMITER ;"
 _ACCOUNT = re.compile(r"CREATE (USER|ROLE)\b")
 _UNESCAPES = {"\\n": "\n", "\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
@@ -106,6 +111,7 @@ class MariaDB:
         mysql = (
             ["--set-gtid-purged=OFF", "--column-statistics=0"] if find_program("mariadb-dump") == "mysqldump" else []
         )
+        before = set(self._tables(database))
         with target.open("xb") as stream:
             self._run(
                 "mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob",
@@ -114,6 +120,10 @@ class MariaDB:
             )  # fmt: skip
         with target.open("rb") as stream:
             tables = count_rows(stream)
+        # Those that were made or dropped meanwhile may be in it or not.
+        missing = sorted(before & set(self._tables(database)) - set(tables))
+        if missing:
+            raise IntegrityError(f"The dump lacks {len(missing)} tables: {', '.join(missing[:5])}.")
         row = self._ask(
             "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
             f"WHERE SCHEMA_NAME = {_literal(database)}"
@@ -122,15 +132,17 @@ class MariaDB:
         return Dumped(tables, {"character_set": character_set, "collation": collation})
 
     def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
-        """The dump must have its last line and every table that the server names."""
+        """The dump must have its last line, and make each of ``tables``."""
         files.ends_with(dump, _END)
         if database == GLOBALS:
             if not _ACCOUNT.search(dump.read_text(encoding="utf-8", errors="replace")):
                 raise IntegrityError("The dump of the accounts names none.")
             return
-        missing = sorted(set(self._tables(database)) - set(tables))
+        with dump.open("rb") as stream:
+            made = {_name(match[1]) for match in map(_TABLE.match, _statements(stream)) if match}
+        missing = sorted(set(tables) - made)
         if missing:
-            raise IntegrityError(f"The dump lacks {len(missing)} tables: {', '.join(missing[:5])}.")
+            raise IntegrityError(f"The dump does not make {len(missing)} tables: {', '.join(missing[:5])}.")
 
     def same(self, one: Path, other: Path) -> bool:
         """Whether two dumps are equal; no time is written into them."""
@@ -202,10 +214,9 @@ class MariaDB:
     def _ask(self, sql: str) -> list[list[str]]:
         """The rows of a statement."""
         done = self._run("mariadb", "--batch", "--skip-column-names", f"--execute={sql}")
-        return [
-            [_unescape(field) for field in line.split("\t")]
-            for line in done.stdout.decode(errors="replace").splitlines()
-        ]
+        # A name can hold what splitlines() takes for the end of a line; a true one is escaped.
+        lines = done.stdout.decode(errors="replace").split("\n")[:-1]
+        return [[_unescape(field) for field in line.split("\t")] for line in lines]
 
     def _value(self, sql: str) -> str:
         return self._ask(sql)[0][0]
@@ -233,32 +244,55 @@ def count_rows(lines: Iterable[bytes]) -> dict[str, int]:
     """Rows by table of a dump; a row is a parenthesis outside all names and texts, behind ``VALUES``."""
     tables: dict[str, int] = {}
     inserting = ""
-    for line in lines:
-        values = _QUOTED.sub(b"", line)
-        if not inserting:
+    for line in _statements(iter(lines)):
+        if inserting:
+            values = _QUOTED.sub(b"", line)
+        else:
             made, insert = _TABLE.match(line), _INSERT.match(line)
             if made:
                 tables.setdefault(_name(made[1]), 0)
             if insert is None:
                 continue
             inserting = _name(insert[1])
-            values = values.partition(b"VALUES")[2]
+            values = _QUOTED.sub(b"", line[insert.end() :])
         tables[inserting] = tables.get(inserting, 0) + values.count(b"(")
         if values.rstrip().endswith(b";"):
             inserting = ""
     return tables
 
 
+def _statements(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines without the bodies of triggers, routines and events, which look like statements of the dump.
+
+    A name with a newline in it makes one line of two.
+    """
+    for line in lines:
+        if line.startswith(_BODY):
+            for inner in lines:
+                if inner.rstrip() == _BODY_END:
+                    break
+            continue
+        whole = line
+        if line.startswith(_OPENINGS):
+            while not _TABLE.match(whole) and not _INSERT.match(whole) and len(whole) < _LONGEST_OPENING:
+                more = next(lines, b"")
+                if not more:
+                    break
+                whole += more
+        yield whole
+
+
 def select_accounts(text: str, there: set[tuple[str, str]]) -> str:
     """The statements of a ``mariadb-dump --system=users`` about accounts (user and host) that are not ``there``."""
-    lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if not any(_names(line, user, host) for user, host in there))
+    lines = text.split("\n")
+    return "\n".join(line for line in lines if not any(_names(line, user, host) for user, host in there))
 
 
 def _names(line: str, user: str, host: str) -> bool:
-    """Whether ``line`` is about this account, however it is quoted, or makes this role (which has no host)."""
+    """Whether ``line`` is about this account, however it is quoted, or makes or widens this role (which has no host)."""
     if not host:
-        return any(f"CREATE ROLE {q}{user}{q}" in line for q in "'`")
+        return any(f"CREATE ROLE {q}{user}{q}" in line or re.search(f" TO {q}{re.escape(user)}{q}(?!@)", line)
+                   for q in "'`")  # fmt: skip
     return any(f"{q}{user}{q}@{q}{host}{q}" in line for q in "'`")
 
 
@@ -277,8 +311,8 @@ def _identifier(name: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """``text`` as an SQL string."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    """``text`` as an SQL string; in hexadecimal, because a backslash means what the server's sql_mode says."""
+    return f"_utf8mb4 X'{text.encode().hex()}'"
 
 
 def _unescape(field: str) -> str:
