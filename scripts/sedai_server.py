@@ -11,13 +11,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai import __version__
 from sedai.core import lock
 from sedai.core.errors import ExitCode, SedaiError
-from sedai.server import config, prune
+from sedai.server import config, freeze, prune
 from sedai.server.store import ClientStore
 
 EXAMPLES = """\
 examples (as root or as the store's account):
   sedai_server.py prune --explain                 why each generation of each client is kept or goes
   sedai_server.py prune --client laptop           prune now, by the configured rule
+
+  sedai_server.py freeze --client laptop --reason "…"   prune nothing of this client until it is released
+  sedai_server.py release --client laptop         let pruning go on, after a look at what stopped it
 
 exit codes: 0 done, 2 usage or configuration, 3 not done
 """
@@ -34,14 +37,23 @@ def main() -> ExitCode:
     pruning = verbs.add_parser("prune", help="drop the generations that the retention rule does not keep")
     pruning.add_argument("--client", help="only this client (default: all)")
     pruning.add_argument("--explain", action="store_true", help="change nothing; say why each is kept or goes")
+    for verb, words in (
+        ("freeze", "prune nothing of a client until it is released"),
+        ("release", "let pruning go on"),
+    ):
+        holding = verbs.add_parser(verb, help=words)
+        holding.add_argument("--client", required=True)
+        holding.add_argument("--reason", default="by hand", help="shown wherever pruning is said to stand still")
     arguments = options.parse_args()
     settings = config.load(arguments.config)
     become_owner(settings.store)
+    if arguments.verb in ("freeze", "release"):
+        return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
     for client in [arguments.client] if arguments.client else sorted(settings.clients):
         rule = settings.retention_for(client)
         store = ClientStore(settings.store / client)
         if arguments.explain:
-            print(f"{client}: {rule}")
+            print(f"{client}: {freeze.read(store) or rule}")
             for verdict in prune.explain(store, rule):
                 why = ", ".join(verdict.reasons) or "goes: neither the first of a guarded day nor among the newest"
                 print(f"{client}  {verdict.generation}  {why}")
@@ -51,7 +63,22 @@ def main() -> ExitCode:
             continue
         with lock.exclusive(store.lock, f"A backup of {client}"):
             done = prune.prune(store, rule)
+        if done.frozen:
+            print(f"{client}: nothing dropped, {done.frozen}")
+            continue
         print(f"{client}: dropped {len(done.dropped)}, kept {len(store.generations())}")
+    return ExitCode.CLEAN
+
+
+def hold(settings: config.ServerConfig, client: str, reason: str | None) -> ExitCode:
+    """Freeze ``client`` for ``reason``, or release it."""
+    settings.retention_for(client)
+    store = ClientStore(settings.store / client)
+    if reason is None:
+        was = freeze.release(store)
+        print(f"{client}: released; it was {was}" if was else f"{client}: was not frozen")
+    else:
+        print(f"{client}: {freeze.freeze(store, reason)}")
     return ExitCode.CLEAN
 
 

@@ -42,7 +42,10 @@ class Generation:
 
 @dataclass(frozen=True)
 class Record:
-    """``generation.json``: what is known of a sealed generation without reading its manifest."""
+    """``generation.json``: what is known of a sealed generation without reading its manifest.
+
+    ``anomaly``: why pruning stopped at this generation, in words; earlier versions did not write it.
+    """
 
     generation: str
     client: str
@@ -60,6 +63,7 @@ class Record:
     sedai_version: str
     sources: tuple[str, ...]
     schema: int = 1
+    anomaly: str = ""
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, one key a line."""
@@ -85,13 +89,15 @@ class Record:
             IntegrityError: a key is missing or has the wrong type.
         """
         try:
-            values = {item.name: table[item.name] for item in fields(cls)}
+            values = {
+                item.name: table[item.name] for item in fields(cls) if item.name in table or item.name != "anomaly"
+            }
             values["sources"] = tuple(str(source) for source in values["sources"])
         except (KeyError, TypeError) as error:
             raise IntegrityError(f"A generation record is damaged: {error!r}") from error
         for item in fields(cls):
             expected = {"int": int, "str": str}.get(str(item.type))
-            if expected is not None and type(values[item.name]) is not expected:
+            if item.name in values and expected is not None and type(values[item.name]) is not expected:
                 raise IntegrityError(f"A generation record is damaged: {item.name} is {values[item.name]!r}")
         return cls(**values)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from logging import Logger
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +24,7 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.server import alerts, find, receiver, removal, transfer, verify
+from sedai.server import alerts, find, quota, receiver, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.seal import Request, seal
@@ -111,18 +112,32 @@ class Gate:
     def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
         skew = float(request.get("time", 0.0)) - time.time()
         with self._locked():
+            self._refuse_without_room()
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
             newest = self.store.base()
             record = self.store.record(newest) if newest else None
-        usage = shutil.disk_usage(self.store.root)
+            free = self._quota.free_bytes()
         return {
             "base": str(newest) if newest else "",
             "base_manifest_sha256": record.manifest_sha256 if record else "",
             "wanted": [wire.pack(path) for path in sorted(self.store.wanted())],
             "clock_skew_seconds": round(skew, 3),
-            "free_bytes": usage.free,
+            "free_bytes": free,
             "sedai_version": __version__,
         }
+
+    @property
+    def _quota(self) -> quota.Quota:
+        rules = self.config.clients[self.client]
+        return quota.Quota(self.store, rules.quota_gib, self.config.reserve_percent)
+
+    def _refuse_without_room(self) -> None:
+        self._quota.refuse_if_used_up()
+        words = pruning.too_many(self.store, self.config.retention_for(self.client), datetime.now(UTC))
+        if words:
+            raise SedaiError(
+                words, f"Look at the generations, then run `sedai_server.py release --client {self.client}`."
+            )
 
     def _rsync(self, command: str) -> int:
         asked = transfer.parse(command)
@@ -137,15 +152,22 @@ class Gate:
             base.mkdir(mode=0o700, exist_ok=True)
             delta = self.store.delta
             argv = transfer.receive_command(asked, self._seen(base, transfer.BASE), self._seen(delta, transfer.DELTA))
-            return self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA})
+            self._refuse_without_room()
+            try:
+                return self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA}, self._quota.limit())
+            except receiver.LimitError:
+                self.store.empty_delta()
+                raise
 
     def _seen(self, path: Path, inside: str) -> Path:
         return path if self.config.sandbox == "off" else Path(inside)
 
-    def _transfer(self, argv: list[str], readable: dict[Path, str], writable: dict[Path, str]) -> int:
+    def _transfer(
+        self, argv: list[str], readable: dict[Path, str], writable: dict[Path, str], limit: receiver.Limit | None = None
+    ) -> int:
         if self.config.sandbox != "off":
             argv = transfer.sandboxed(argv, readable, writable)
-        status = receiver.run(argv)
+        status = receiver.run(argv, limit)
         if status != 0:
             self.log.warning("%s: rsync ended with status %d", self.client, status)
         return status
@@ -153,17 +175,28 @@ class Gate:
     def _seal(self, request: dict[str, Any]) -> dict[str, Any]:
         wanted = Request.from_table(request)
         with self._locked():
+            self._refuse_without_room()
             incoming = self.store.incoming / "changes"
-            with incoming.open("wb") as stream:
-                shutil.copyfileobj(self.requests, stream)
+            try:
+                with incoming.open("wb") as stream:
+                    self._quota.copy(self.requests, stream)
+            except receiver.LimitError:
+                incoming.unlink()
+                raise
             with incoming.open("rb") as stream:
                 try:
                     record = seal(
-                        self.store, self.client, wanted, wire.read_changes(stream), self._answer, self._progress
+                        self.store,
+                        self.client,
+                        wanted,
+                        wire.read_changes(stream),
+                        self._answer,
+                        self._progress,
+                        self.config.freeze_percent,
                     )
                 except IntegrityError:
                     # What arrived contradicts what the client has now: the next run starts with an empty delta.
-                    removal.remove(self.store.delta)
+                    self.store.empty_delta()
                     raise
             again = self.store.wanted()
             if again:
@@ -193,6 +226,9 @@ class Gate:
             # The seal is done and stays done.
             self.log.exception("%s: pruning failed", self.client)
             return {"pruned": [], "not_pruned": f"pruning failed: {error}"}
+        if done.frozen:
+            hint = f"look at the generations, then run `sedai_server.py release --client {self.client}` on the server"
+            return {"pruned": [], "not_pruned": f"{done.frozen}; {hint}"}
         for name in done.dropped:
             self.log.info("%s: pruned %s", self.client, name)
         return {"pruned": list(done.dropped), "not_pruned": ""}

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sedai.core import lock
 from sedai.core.generation import Retention, Verdict, decide
-from sedai.server import removal
+from sedai.server import freeze, removal
 from sedai.server.store import ClientStore
+
+_INTERVAL = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What a pruning did: names of generations dropped, and of those that stay only because somebody reads them."""
+    """What a pruning did: names of generations dropped, and of those that stay only because somebody reads them.
+
+    ``frozen``: why nothing was done, in words.
+    """
 
     dropped: tuple[str, ...]
     in_use: tuple[str, ...]
+    frozen: str = ""
 
 
 def prune(store: ClientStore, rule: Retention) -> Pruned:
@@ -23,6 +30,9 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
 
     A generation first leaves the list in one rename, then its files go, so none is ever listed in part.
     """
+    frozen = freeze.read(store)
+    if frozen is not None:
+        return Pruned((), (), str(frozen))
     dropped: list[str] = []
     in_use: list[str] = []
     trash = store.incoming / "trash"
@@ -40,6 +50,23 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
     if trash.exists():
         removal.remove(trash)
     return Pruned(tuple(dropped), tuple(in_use))
+
+
+def too_many(store: ClientStore, rule: Retention, now: datetime) -> str:
+    """Why no further generation is taken for now, in words; empty where one is.
+
+    While pruning stands still, whatever the reason, a client that seals endlessly would fill the disk: from twice as many
+    generations on as the rule keeps, one an hour is taken.
+    """
+    found = store.generations()
+    most = rule.keep_last + rule.keep_daily + rule.keep_weekly + rule.keep_monthly
+    since = now - found[-1].time if found else _INTERVAL
+    if len(found) <= 2 * most or not timedelta(0) <= since < _INTERVAL:
+        return ""
+    return (
+        f"{len(found)} generations are there because nothing is pruned ({freeze.read(store) or 'see the log'}); until that "
+        f"is mended one an hour is taken, the next in {(_INTERVAL - since).seconds // 60 + 1} minutes."
+    )
 
 
 def explain(store: ClientStore, rule: Retention) -> list[Verdict]:

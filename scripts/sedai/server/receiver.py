@@ -16,6 +16,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.5
 
 
+class LimitError(SedaiError):
+    """There is no room for more."""
+
+
 @dataclass(frozen=True)
 class Limit:
     """How much may be received. ``file_bytes``: the size of one file, None without a limit.
@@ -34,7 +38,7 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
     which is then waited for: the caller's lock is not given up while anything can still write to the delta.
 
     Raises:
-        SedaiError: ``limit`` was exceeded, and the transfer was ended for it.
+        LimitError: ``limit`` was exceeded, and the transfer was ended for it.
     """
     limit = limit or Limit()
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -49,7 +53,7 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
         process.wait()
         _wait_for_all()
     if words:
-        raise SedaiError(words)
+        raise LimitError(words)
     return process.returncode
 
 

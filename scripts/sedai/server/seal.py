@@ -22,10 +22,11 @@ from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 from sedai.core.process import run
 from sedai.core.wire import Change
-from sedai.server import farm, restore_note
+from sedai.server import anomaly, farm, restore_note
 from sedai.server.arrived import Arrived, Identity
 from sedai.server.beneath import Beneath
 from sedai.server.edit import Edit
+from sedai.server.freeze import freeze
 from sedai.server.store import ClientStore
 from sedai.server.stored import STAT_ATTRIBUTE
 
@@ -68,11 +69,13 @@ def seal(
     changes: Iterator[Change],
     answer: Callable[[bytes], None],
     progress: Callable[[int], None],
+    freeze_percent: int = 100,
 ) -> Record:
     """Make a generation of the base, the delta and ``changes``; the caller holds the store's lock.
 
     ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, ``progress``
-    the number of changes checked so far.
+    the number of changes checked so far. Where more than ``freeze_percent`` of the base's files are removed or changed, or
+    files turned into noise, the generation is made all the same, but the store is frozen.
 
     Raises:
         IntegrityError: something is not what the client said; there is no generation then, and the delta stays.
@@ -101,6 +104,7 @@ def seal(
             edit = Edit(delta, new_tree, lost)
             edit.apply(lambda: _stored_changes(sealed), Identity.read(staging / "identities"))
             edit.restore_directory_times(manifest.read(staging / "manifest"))
+        reason = _anomaly(store, base, tree, sealed, freeze_percent) if base and edit.removed else ""
     _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
     moment = datetime.now(UTC)
@@ -121,10 +125,13 @@ def seal(
         previous_manifest_sha256=request.base_manifest_sha256,
         sedai_version=__version__,
         sources=request.sources,
+        anomaly=reason,
     )
     record.write(staging / "generation.json")
     note = restore_note.text(record, store.tree(generation), manifest.read(staging / "manifest"))
     (staging / "RESTORE.txt").write_text(note, encoding="utf-8")
+    if reason:
+        freeze(store, reason, str(generation))
     sealed.unlink()
     (staging / "identities").unlink()
     _publish(store, staging, generation)
@@ -194,6 +201,13 @@ def _lay(
             "Run the backup again: it sends what the base has lost.",
         )
     return laid, lost
+
+
+def _anomaly(store: ClientStore, base: Generation, tree: Path, sealed: Path, percent: int) -> str:
+    """Why the new tree looks wrong beside its base, in words; empty where it does not."""
+    compared = anomaly.compare(manifest.read(store.manifest(base)), _stored_changes(sealed))
+    with Beneath(store.tree(base)) as old, Beneath(tree) as new:
+        return anomaly.judge(compared, percent, old, new)
 
 
 def _stored_changes(sealed: Path) -> Iterator[Change]:

@@ -34,6 +34,11 @@ class ClientStore:
         return self.incoming / "delta"
 
     @property
+    def frozen(self) -> Path:
+        """There while nothing may be pruned."""
+        return self.root / "frozen"
+
+    @property
     def lock(self) -> Path:
         """Held by whatever changes anything of this client."""
         return self.root / "lock"
@@ -48,6 +53,12 @@ class ClientStore:
                 removal.remove(self.incoming / leftover)
         for directory in (self.generations_directory, self.delta):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def empty_delta(self) -> None:
+        """Drop what was sent; the lock is held."""
+        if self.delta.exists():
+            removal.remove(self.delta)
+        self.delta.mkdir(mode=0o700)
 
     def generations(self) -> list[Generation]:
         """The sealed generations, oldest first."""

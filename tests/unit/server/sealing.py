@@ -52,11 +52,11 @@ def put(store: ClientStore, files: dict[str, bytes]) -> list[Change]:
     return [line(store, name) for name in sorted(names)]
 
 
-def sealed(store: ClientStore, changes: list[Change], entries: int) -> Record:
+def sealed(store: ClientStore, changes: list[Change], entries: int, freeze_percent: int = 100) -> Record:
     """Seal ``changes`` on the newest generation."""
     store.prepare()
     base = store.base()
     record = store.record(base) if base else None
     request = Request(str(base or ""), record.manifest_sha256 if record else "", entries, "now", ("/s",))
     ordered = sorted(changes, key=lambda change: manifest.order(change.path))
-    return seal(store, "laptop", request, iter(ordered), lambda answer: None, lambda checked: None)
+    return seal(store, "laptop", request, iter(ordered), lambda answer: None, lambda checked: None, freeze_percent)

@@ -1,0 +1,103 @@
+"""No client fills the disk: what is used up is said in words before it is."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from sealing import put, sealed
+
+from sedai.server import quota, receiver
+from sedai.server.quota import Quota
+from sedai.server.receiver import Limit, LimitError
+from sedai.server.store import ClientStore
+
+MIB = 1 << 20
+BYTES = random.Random(2)  # noqa: S311  not for secrets
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClientStore:
+    """An empty store; a "GiB" is a MiB here."""
+    monkeypatch.setattr(quota, "GIB", MIB)
+    made = ClientStore(tmp_path / "laptop")
+    made.prepare()
+    return made
+
+
+def test_all_that_is_stored_counts_once(store: ClientStore) -> None:
+    limits = Quota(store, 4, 0)
+    assert limits.used_up() == ""
+    assert limits.free_bytes() > 3 * MIB
+    sealed(store, put(store, {"s/f": BYTES.randbytes(2 * MIB)}), 2)
+    sealed(store, put(store, {"s/g": b"x"}), 3)  # s/f is in both
+    assert MIB < limits.free_bytes() < 2 * MIB
+    assert limits.used_up() == ""
+    put(store, {"s/h": BYTES.randbytes(2 * MIB)})
+    assert limits.used_up() == "The quota of 4 GiB is used up."
+
+
+def test_what_was_sent_too_much_is_dropped(store: ClientStore) -> None:
+    limits = Quota(store, 2, 0)
+    put(store, {"s/f": BYTES.randbytes(3 * MIB)})
+    limits.refuse_if_used_up()
+    assert list(store.delta.iterdir()) == []
+    sealed(store, put(store, {"s/f": BYTES.randbytes(3 * MIB)}), 2)
+    store.prepare()
+    with pytest.raises(LimitError, match="quota of 2 GiB"):
+        limits.refuse_if_used_up()
+
+
+def test_without_a_quota_there_is_the_reserve(store: ClientStore) -> None:
+    assert Quota(store, None, 0).used_up() == ""
+    assert "the disk" in Quota(store, None, 100).used_up()
+    assert Quota(store, None, 100).free_bytes() == 0
+    assert Quota(store, None, 0).limit().file_bytes is None
+
+
+def test_a_request_without_end_is_cut(store: ClientStore) -> None:
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: object) -> int:
+            assert isinstance(buffer, memoryview)
+            return len(buffer)
+
+    target = store.incoming / "changes"
+    with target.open("wb") as stream, pytest.raises(LimitError):
+        Quota(store, 20, 0).copy(io.BufferedReader(Endless()), stream)
+    assert target.stat().st_size < 60 * MIB
+
+
+def test_a_short_request_is_copied(store: ClientStore) -> None:
+    target = io.BytesIO()
+    Quota(store, 20, 0).copy(io.BytesIO(b"x" * 100), target)
+    assert target.getvalue() == b"x" * 100
+
+
+def test_a_transfer_ends_when_the_limit_is_reached() -> None:
+    began = time.monotonic()
+    answers = iter(["", "", "used up"])
+    with pytest.raises(LimitError, match="used up"):
+        receiver.run(["sleep", "60"], Limit(None, lambda: next(answers)))
+    assert time.monotonic() - began < 20
+
+
+def test_a_file_has_no_more_than_the_limit(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    status = receiver.run(["sh", "-c", f"exec dd if=/dev/zero of={target} bs=65536 count=64 2>/dev/null"], Limit(MIB))
+    assert status != 0
+    assert target.stat().st_size == MIB
+
+
+def test_what_a_transfer_leaves_behind_is_waited_for(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    assert receiver.run(["sh", "-c", f"(sleep 1; echo x >{done}) & exit 3"]) == 3
+    assert done.read_text() == "x\n"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
