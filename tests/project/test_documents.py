@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -75,18 +76,25 @@ def test_playbooks_exist(page: str) -> None:
         assert (ROOT / playbook).is_file()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@functools.cache
+def told(program: str, *verb: str) -> str:
+    """What a program says of itself or of one of its verbs."""
+    shown = subprocess.run(
+        [sys.executable, ROOT / "scripts" / program, *verb, "--help"], capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, f"{program} {verb}: {shown.stderr}"
+    return shown.stdout
+
+
+@pytest.mark.parametrize("page", [english for english, _ in PAIRS])
 def test_programs_know_the_verbs_and_options_that_are_told(page: str) -> None:
     commands = re.findall(r"^/root/project/scripts/(\w+\.py)(.*)$", read(page), re.MULTILINE)
     assert len(commands) > 3
     for program, words in commands:
         verb = re.findall(r"^ ([a-z][a-z-]+)(?= |$)", words) if program == "restore_data.py" else []
-        shown = subprocess.run(
-            [sys.executable, ROOT / "scripts" / program, *verb, "--help"], capture_output=True, text=True, check=False
-        )
-        assert shown.returncode == 0, f"{program} {verb}: {shown.stderr}"
+        shown = told(program, *verb)
         for option in re.findall(r" (--[a-z-]+)", words):
-            assert option in shown.stdout, f"{program} {verb} has no {option}"
+            assert option in shown, f"{program} {verb} has no {option}"
 
 
 def test_the_readme_shows_what_the_demo_prints() -> None:
