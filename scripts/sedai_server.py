@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Look after the store on the server: what is kept and why, and pruning by hand."""
+"""Look after the store on the server: the watch, what is kept and why, and pruning by hand."""
 
 import argparse
 import os
@@ -11,18 +11,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai import __version__
 from sedai.core import lock
 from sedai.core.errors import ExitCode, SedaiError
-from sedai.server import config, freeze, prune
+from sedai.server import config, freeze, housekeeping, prune
 from sedai.server.store import ClientStore
 
 EXAMPLES = """\
 examples (as root or as the store's account):
   sedai_server.py prune --explain                 why each generation of each client is kept or goes
   sedai_server.py prune --client laptop           prune now, by the configured rule
+  sedai_server.py watch                           look for backups that are late, small or odd, and mail it (cron does it)
+  sedai_server.py scrub                           read this night's share of all stored files anew (cron does it)
 
   sedai_server.py freeze --client laptop --reason "…"   prune nothing of this client until it is released
   sedai_server.py release --client laptop         let pruning go on, after a look at what stopped it
 
-exit codes: 0 done, 2 usage or configuration, 3 not done
+exit codes: 0 done and clean, 1 done with findings, 2 usage or configuration, 3 not done
 """
 
 
@@ -44,11 +46,17 @@ def main() -> ExitCode:
         holding = verbs.add_parser(verb, help=words)
         holding.add_argument("--client", required=True)
         holding.add_argument("--reason", default="by hand", help="shown wherever pruning is said to stand still")
+    verbs.add_parser("watch", help="look for backups that are late, small or odd, and mail what is found")
+    verbs.add_parser(
+        "scrub", help="read a share of all stored files anew, compare it with all manifests, and mail what is rotten"
+    )
     arguments = options.parse_args()
     settings = config.load(arguments.config)
     become_owner(settings.store)
     if arguments.verb in ("freeze", "release"):
         return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
+    if arguments.verb in housekeeping.VERBS:
+        return housekeeping.carry_out(arguments.verb, settings)
     for client in [arguments.client] if arguments.client else sorted(settings.clients):
         rule = settings.retention_for(client)
         store = ClientStore(settings.store / client)

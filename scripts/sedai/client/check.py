@@ -14,6 +14,8 @@ from sedai.core import wire
 from sedai.core.errors import UsageError
 from sedai.core.generation import Generation
 
+_WATCH_HOURS = 24
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -70,6 +72,7 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
     findings = list(answers.findings)
     findings += tampered(verified["manifests"], context.state.sealed())
     findings += freshness(status["newest"], time.time(), status["time"], context.config.backup.max_age_hours)
+    findings += unwatched(status.get("watch_ran"), status["time"])
     record = {
         "level": level,
         "checked": verified["checked"],
@@ -107,6 +110,17 @@ def freshness(newest: str, now: float, server_now: float, max_age_hours: int) ->
     if age < -wire.CLOCK_TOLERANCE_SECONDS:
         findings.append(Finding("time", newest, "", "a time in the past", f"{-age / 3600:.1f} h in the future"))
     return findings
+
+
+def unwatched(watch_ran: float | None, server_now: float) -> list[Finding]:
+    """Whether the server's own watch, which speaks when this machine can't, has run within a day by the server's clock.
+
+    ``watch_ran`` is None where the server has no watch, and 0 where it never ran.
+    """
+    if watch_ran is None or abs(server_now - watch_ran) <= _WATCH_HOURS * 3600:
+        return []
+    found = f"{(server_now - watch_ran) / 3600:.1f} h ago" if watch_ran else "never"
+    return [Finding("watch", "", "", f"the server's watch run within {_WATCH_HOURS} h", found)]
 
 
 def summary(result: Result) -> str:

@@ -13,16 +13,45 @@ DEFAULT_PATH = Path("/etc/sedai/server.toml")
 SANDBOX_MODES = ("require", "off")
 
 
+LANGUAGES = ("en", "ja")
+
+
 @dataclass(frozen=True)
 class ClientRules:
-    """What differs for one client; ``retention`` replaces the server's. ``quota_gib``: of disk, None without a limit."""
+    """What differs for one client; ``retention`` and ``max_age_hours`` replace the server's.
+
+    ``quota_gib``: of disk, None without a limit.
+    """
 
     retention: Retention | None = None
     quota_gib: int | None = None
+    max_age_hours: int | None = None
 
     def __post_init__(self) -> None:
         if self.quota_gib is not None and self.quota_gib < 1:
             raise ValueError("quota_gib must be at least 1, or left out.")
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the watch on the server calls wrong, and where it notes what it saw (nowhere: there is no watch).
+
+    ``max_age_hours``: of the newest generation. ``disk_percent``: the disk counts as nearly full from here.
+    ``disk_days``: for how many days of new content there must be room. ``scrub_days``: every stored byte is read anew
+    within so many days.
+    """
+
+    state_directory: Path | None = None
+    max_age_hours: int = 28
+    disk_percent: int = 90
+    disk_days: int = 3
+    scrub_days: int = 7
+
+    def __post_init__(self) -> None:
+        if self.max_age_hours < 1 or self.scrub_days < 1 or self.disk_days < 0 or not 1 <= self.disk_percent <= 100:
+            raise ValueError(
+                "max_age_hours and scrub_days must be at least 1, disk_days at least 0, disk_percent 1 to 100."
+            )
 
 
 @dataclass(frozen=True)
@@ -42,12 +71,16 @@ class ServerConfig:
     clients: dict[str, ClientRules] = field(default_factory=dict)
     freeze_percent: int = 50
     reserve_percent: int = 5
+    language: str = "en"
+    watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
         if self.schema != 1:
             raise ValueError(f"schema {self.schema} is not known to this version.")
         if self.sandbox not in SANDBOX_MODES:
             raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOX_MODES)}.")
+        if self.language not in LANGUAGES:
+            raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
 
         for name in ("freeze_percent", "reserve_percent"):
             if not 0 <= getattr(self, name) <= 100:
@@ -64,6 +97,11 @@ class ServerConfig:
                 f"The client {client} is not configured on this server.", "Run `ansible-playbook site.yml`."
             )
         return self.clients[client].retention or self.retention
+
+    def max_age_hours_for(self, client: str) -> int:
+        """How old the newest generation of ``client`` may be."""
+        rules = self.clients.get(client, ClientRules())
+        return self.watch.max_age_hours if rules.max_age_hours is None else rules.max_age_hours
 
 
 def load(path: Path | None) -> ServerConfig:

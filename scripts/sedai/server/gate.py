@@ -27,6 +27,7 @@ from sedai.core.generation import Generation
 from sedai.server import alerts, find, quota, receiver, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
+from sedai.server.notebook import read_notes
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
 
@@ -317,8 +318,13 @@ class Gate:
             "free_bytes": usage.free,
             "total_bytes": usage.total,
             "time": time.time(),
+            "watch_ran": self._watch_ran(),
             "sedai_version": __version__,
         }
+
+    def _watch_ran(self) -> float | None:
+        state = self.config.watch.state_directory
+        return None if state is None else read_notes(state).ran
 
 
 def _read_skew(path: Path) -> float:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sedai.client.check import Answers, freshness, tampered
+from sedai.client.check import Answers, freshness, tampered, unwatched
 from sedai.core import wire
 
 SEALED = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
@@ -28,6 +28,21 @@ HOUR = 3600.0
 )
 def test_the_newest_must_be_fresh_and_the_clocks_agree(now: float, server_now: float, codes: list[str]) -> None:
     assert [finding.code for finding in freshness(NAME, now, server_now, 26)] == codes
+
+
+@pytest.mark.parametrize(
+    ("watch_ran", "found"),
+    [
+        (None, []),
+        (SEALED, []),
+        (SEALED - 24 * HOUR, []),
+        (SEALED - 25 * HOUR, ["25.0 h ago"]),
+        (SEALED + 25 * HOUR, ["-25.0 h ago"]),
+        (0.0, ["never"]),
+    ],
+)
+def test_a_watch_that_does_not_run_is_found(watch_ran: float | None, found: list[str]) -> None:
+    assert [finding.found for finding in unwatched(watch_ran, SEALED)] == found
 
 
 def test_a_rewritten_manifest_is_found() -> None:

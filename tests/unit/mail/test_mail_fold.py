@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedai.mail import words
@@ -60,6 +60,7 @@ def test_what_was_quiet_for_a_month_is_forgotten() -> None:
     assert not is_forgotten(incident(folded=1, last=NOW - 31 * DAY), NOW)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2 * DAY), st.sampled_from("abc")), min_size=1, max_size=60))
 def test_nothing_is_held_back_longer_than_a_day_and_nothing_is_repeated_sooner(
     reports: list[tuple[float, str]],
