@@ -20,6 +20,7 @@ examples (as root or as the store's account):
   sedai_server.py prune --client laptop           prune now, by the configured rule
   sedai_server.py watch                           look for backups that are late, small or odd, and mail it (cron does it)
   sedai_server.py scrub                           read this night's share of all stored files anew (cron does it)
+  sedai_server.py report                          mail how the backups are, also when all is well (cron does it weekly)
 
   sedai_server.py freeze --client laptop --reason "…"   prune nothing of this client until it is released
   sedai_server.py release --client laptop         let pruning go on, after a look at what stopped it
@@ -50,6 +51,7 @@ def main() -> ExitCode:
     verbs.add_parser(
         "scrub", help="read a share of all stored files anew, compare it with all manifests, and mail what is rotten"
     )
+    verbs.add_parser("report", help="mail how the backups are, also when all is well")
     arguments = options.parse_args()
     settings = config.load(arguments.config)
     become_owner(settings.store)

@@ -67,6 +67,14 @@ def test_the_scrub_runs_at_idle_priority(server: Host) -> None:
     assert server.file(f"{STATE}/scrub.json").user == "sedai"
 
 
+def test_the_weekly_report_comes_when_all_is_well(server: Host) -> None:
+    run(server, "report")
+    [mail] = server.check_output("ls /tmp/alert:*weekly*").splitlines()
+    body = server.file(mail).content_string
+    assert "alpha: no generation" in body
+    assert "Disk of /srv/sedai:" in body
+
+
 def test_an_error_of_the_program_is_in_the_journal(server: Host) -> None:
     server.run_expect([0], "mv /etc/sedai/server.toml /etc/sedai/away.toml")
     try:

@@ -13,6 +13,7 @@ from sedai.core.log import open_log
 from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding, incident_key
+from sedai.server.report import report
 from sedai.server.scrub import scrub
 from sedai.server.watch import Teller, watch
 
@@ -82,4 +83,10 @@ def _scrub(config: ServerConfig, log: Logger) -> ExitCode:
     return ExitCode.FINDINGS if outcome.findings else ExitCode.CLEAN
 
 
-VERBS: dict[str, Callable[[ServerConfig, Logger], ExitCode]] = {"scrub": _scrub, "watch": _watch}
+def _report(config: ServerConfig, log: Logger) -> ExitCode:
+    mail = report(config, log)
+    print(f"{mail.subject}\n\n{mail.body}", end="")
+    return ExitCode.CLEAN
+
+
+VERBS: dict[str, Callable[[ServerConfig, Logger], ExitCode]] = {"report": _report, "scrub": _scrub, "watch": _watch}

@@ -29,6 +29,7 @@ _TITLES = {
         "inodes": "the disk of the backups has nearly no inodes left",
         "watch": "the watch itself failed",
         "scrub": "the nightly reading of the backups failed",
+        "report": "the weekly report failed",
         "rot": "stored files are not what was sealed",
     },
     "ja": {
@@ -45,6 +46,7 @@ _TITLES = {
         "inodes": "バックアップ用ディスクの inode が残りわずか",
         "watch": "監視そのものが失敗しました",
         "scrub": "夜間の読み取り検査が失敗しました",
+        "report": "週間レポートを送信できません",
         "rot": "保存データの破損を検出",
     },
 }
@@ -66,6 +68,7 @@ _WHAT = {
         "inodes": "{percent} % of the inodes are used; {left} are left. A file in a generation takes one unless it is shared.",
         "watch": "The watch could not look at the backups: {error}",
         "scrub": "The stored files could not be read through: {error}",
+        "report": "The weekly report could not be made or sent: {error}",
         "rot": "{count} thing(s) stored of {client} are not what was sealed:\n{lines}",
     },
     "ja": {
@@ -82,6 +85,7 @@ _WHAT = {
         "inodes": "inode の {percent} % が使用済み、残り {left} です。世代間で共有されないファイルごとに 1 つ必要です。",
         "watch": "監視処理がバックアップを確認できませんでした: {error}",
         "scrub": "保存データを読み取れませんでした: {error}",
+        "report": "週間レポートを作成または送信できませんでした: {error}",
         "rot": "{client} の保存データ {count} 件が、作成時と異なります:\n{lines}",
     },
 }
@@ -101,6 +105,7 @@ _MEANS = {
         "inodes": "When they are used up, no new backup can be stored. Sealed generations are not harmed by that.",
         "watch": "It is not known whether backups still arrive.",
         "scrub": "It is not known whether stored files have rotted.",
+        "report": "Nothing is known to be wrong with the backups; the weekly proof of the mail path is missing.",
         "rot": "The named files are damaged in the named generations. The next backup sends those of the newest generation "
         "again if {client} still has them; the older generations stay damaged there.",
     },
@@ -118,6 +123,7 @@ _MEANS = {
         "inodes": "使い切ると新しいバックアップを保存できません。既存の世代は損なわれません。",
         "watch": "バックアップが届いているかどうか確認できていません。",
         "scrub": "保存データが壊れていないかどうか確認できていません。",
+        "report": "バックアップの異常ではありませんが、通知が届くことの毎週の確認ができていません。",
         "rot": "上記の世代の上記のファイルは壊れています。最新世代のものは、{client} に残っていれば次のバックアップで再送されます。"
         "古い世代のものは壊れたままです。",
     },
@@ -140,6 +146,7 @@ _NEXT: dict[str, tuple[str, Sequence[str]]] = {
     "inodes": ("server", ("df -i {store}", f"{_TOOL} prune --explain")),
     "watch": ("server", (f"{_TOOL} watch", "tail {log_file}")),
     "scrub": ("server", (f"{_TOOL} scrub", "tail {log_file}")),
+    "report": ("server", (f"{_TOOL} report", "tail {log_file}")),
     "rot": ("client", (f"{_PROGRAMS}/backup_data.py", f"{_PROGRAMS}/check_backup_integrity.py --level full --all")),
 }
 
@@ -157,7 +164,7 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     """The mail about ``finding``."""
     labels = _LABELS[language]
     figures = {name: _figure(name, value, language) for name, value in finding.figures.items()}
-    figures |= {"client": finding.client, "age": _duration(finding.figures.get("seconds"), language)}
+    figures |= {"client": finding.client, "age": duration(finding.figures.get("seconds"), language)}
     parts = [
         (labels["what"], _WHAT[language][finding.kind].format_map(figures)),
         (labels["means"], _MEANS[language][finding.kind].format_map(figures)),
@@ -169,15 +176,15 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     lines = [command.format(store=store, client=finding.client, log_file=log_file) for command in commands]
     parts.append((labels["next"], "\n".join([_ON[language].format(machine=machine), *lines])))
     body = "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
-    return Alert(_subject(finding.client, _TITLES[language][finding.kind], language), body, incident=finding.key)
+    return Alert(subject(finding.client, _TITLES[language][finding.kind], language), body, incident=finding.key)
 
 
 def over(kind: str, client: str, key: str, language: str) -> Alert:
     """The mail that what was reported as ``key`` is over."""
     labels = _LABELS[language]
     title = _TITLES[language][kind]
-    subject = _subject(client, labels["over"].format(title=title), language)
-    return Alert(subject, labels["over_body"].format(title=title) + "\n", resolved=key)
+    about = subject(client, labels["over"].format(title=title), language)
+    return Alert(about, labels["over_body"].format(title=title) + "\n", resolved=key)
 
 
 def title(kind: str, language: str) -> str:
@@ -185,7 +192,8 @@ def title(kind: str, language: str) -> str:
     return _TITLES[language][kind]
 
 
-def _subject(client: str, title: str, language: str) -> str:
+def subject(client: str, title: str, language: str) -> str:
+    """The subject of a mail about ``client``, or about the server where that is empty."""
     return f"[sedai] {client or _SERVER[language]}: {title}"
 
 
@@ -193,7 +201,7 @@ def _figure(name: str, value: object, language: str) -> object:
     if name in {"free", "total", "bytes", "usual_bytes", "daily"} and isinstance(value, int | float):
         return size(value)
     if name == "limit":
-        return _duration(value, language)
+        return duration(value, language)
     if isinstance(value, float):
         return f"{value:.0f}" if math.isfinite(value) and abs(value) >= 10 else f"{value:.1f}"
     return value
@@ -208,7 +216,8 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
-def _duration(seconds: object, language: str) -> str:
+def duration(seconds: object, language: str) -> str:
+    """A span of time for people."""
     if not isinstance(seconds, int | float) or not math.isfinite(seconds):
         return "?"
     hours = seconds / 3600

@@ -184,7 +184,7 @@ def test_every_finding_can_be_told(found: ClientFacts, language: str) -> None:
 
 ALL = [
     *((kind, "laptop") for kind in (*CLIENT_KINDS, "rot")),
-    *((kind, "") for kind in (*SERVER_KINDS, "watch", "scrub")),
+    *((kind, "") for kind in (*SERVER_KINDS, "watch", "scrub", "report")),
 ]
 FIGURES = {
     "newest": "g2", "previous": "g1", "names": "g1, g2", "error": "some error", "seconds": 90 * HOUR, "limit": 28 * HOUR,

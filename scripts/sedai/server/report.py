@@ -1,0 +1,199 @@
+"""The weekly mail: what is kept, and that mails arrive at all. Its absence is the signal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import Logger
+
+from sedai.core.errors import ProcessError
+from sedai.core.process import run
+from sedai.server import alerts, scrub, words
+from sedai.server.alerts import Alert
+from sedai.server.config import ServerConfig
+from sedai.server.facts import ClientFacts, Facts, gather
+from sedai.server.judge import Finding, growth, judge, used_percent
+from sedai.server.notebook import directory, read_notes
+
+NAMESPACE = "report"
+_TIMEOUT_SECONDS = 60
+
+_WORDS = {
+    "en": {
+        "well": "weekly report: all is well",
+        "wrong": "weekly report: {count} problem(s)",
+        "why": "This mail comes every week, whatever happens. It shows that mails of this server reach you: when it stays away, "
+        "look at the server.",
+        "wrong_now": "Wrong now",
+        "open": "Reported and not over",
+        "open_line": "{subject} (since {since}, reported {total} times)",
+        "nothing": "nothing",
+        "clients": "Clients",
+        "client": "{client}: {count} generations, the newest {newest}, {age} old; {files} files, {bytes}; {daily} of new content a "
+        "day",
+        "none": "{client}: no generation",
+        "rotten": "{client}: {count} damaged thing(s) in what is stored",
+        "disk": "Disk of {store}",
+        "room": "{free} of {total} free ({percent} % used)",
+        "days": ", enough for {days} days, not counting what pruning frees",
+        "no_room": "can't be asked",
+        "scrub": "Every stored file was read and compared",
+        "since": "since {since} or later",
+        "not_yet": "not yet: the nightly reading has not come around once",
+        "mails": "Mails",
+        "unknown": "The alert command could not be asked: {error}",
+    },
+    "ja": {
+        "well": "週間レポート: 異常なし",
+        "wrong": "週間レポート: 問題 {count} 件",
+        "why": "このメールは、何があっても毎週届きます。届いていれば、このサーバーからの通知が届く状態であることがわかります。"
+        "届かない週があれば、サーバーを確認してください。",
+        "wrong_now": "現在の問題",
+        "open": "報告済みで未解決",
+        "open_line": "{subject} ({since} から、{total} 回報告)",
+        "nothing": "なし",
+        "clients": "クライアント",
+        "client": "{client}: {count} 世代、最新は {newest} ({age} 前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
+        "none": "{client}: 世代なし",
+        "rotten": "{client}: 保存データの破損 {count} 件",
+        "disk": "{store} のディスク",
+        "room": "{total} のうち空き {free} (使用率 {percent} %)",
+        "days": "、約 {days} 日分 (古い世代の削除で空く分は含まない)",
+        "no_room": "確認できません",
+        "scrub": "すべての保存ファイルの読み取り検査",
+        "since": "{since} 以降に完了",
+        "not_yet": "まだ一巡していません",
+        "mails": "メール",
+        "unknown": "通知コマンドに問い合わせできません: {error}",
+    },
+}
+
+
+@dataclass(frozen=True)
+class OpenIncident:
+    """What the sender of alerts counts as not over."""
+
+    subject: str
+    first: float
+    total: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the report is made of. ``mails``: what the sender says of its spool; ``whole_since``: see the scrub's notes.
+
+    ``rotten``: how many things the scrub knows to be damaged, by client. ``error``: why the sender could not be asked.
+    """
+
+    facts: Facts
+    findings: Sequence[Finding]
+    incidents: Sequence[OpenIncident]
+    whole_since: float
+    rotten: dict[str, int]
+    mails: str = ""
+    error: str = ""
+
+
+def report(config: ServerConfig, log: Logger) -> Alert:
+    """Compose the report and hand it to the alert command.
+
+    Raises:
+        ConfigError: the configuration names no directory for the notes.
+        ProcessError: the command did not take it.
+    """
+    state = directory(config.watch.state_directory)
+    notes = read_notes(state)
+    facts = gather(config, notes.known_since, frozenset(notes.open))
+    scrubbed = scrub.read_notes(state)
+    incidents: list[OpenIncident] = []
+    mails = error = ""
+    if alerts.folds(config.alert_command):
+        try:
+            incidents = [_incident(line) for line in _ask(config, "--incidents").splitlines()]
+            mails = _ask(config, "--list").strip()
+        except (ProcessError, ValueError, TypeError, KeyError) as failure:
+            log.error("the alert command can't be asked what is open: %s", failure)
+            error = str(failure)
+    material = Material(
+        facts,
+        judge(facts, config.watch),
+        incidents,
+        scrubbed.whole_since,
+        {client: len(lines) for client, lines in scrubbed.rotten.items() if lines},
+        mails,
+        error,
+    )
+    mail = compose(material, str(config.store), config.language)
+    alerts.send(config.alert_command, mail, NAMESPACE, log)
+    return mail
+
+
+def _ask(config: ServerConfig, option: str) -> str:
+    done = run([*config.alert_command, option], timeout=_TIMEOUT_SECONDS)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _incident(line: str) -> OpenIncident:
+    table = json.loads(line)
+    return OpenIncident(str(table["subject"]), float(table["first"]), int(table["total"]))
+
+
+def compose(material: Material, store: str, language: str) -> Alert:
+    """The mail; pure."""
+    text = _WORDS[language]
+    wrong = [
+        f"{finding.client or 'server'}: {words.title(finding.kind, language)}" for finding in material.findings
+    ] + [text["rotten"].format(client=client, count=count) for client, count in sorted(material.rotten.items())]
+    still_open = [
+        text["open_line"].format(subject=one.subject, since=words.moment(one.first), total=one.total)
+        for one in material.incidents
+    ]
+    if material.error:
+        still_open.append(text["unknown"].format(error=material.error))
+    parts = [
+        (text["wrong_now"], wrong),
+        (text["open"], still_open),
+        (text["clients"], [_client(client, material.facts.now, language) for client in material.facts.clients]),
+        (text["disk"].format(store=store), [_room(material.facts, language)]),
+        (text["scrub"], [_scrubbed(material.whole_since, language)]),
+    ]
+    if material.mails:
+        parts.append((text["mails"], material.mails.splitlines()))
+    body = "\n\n".join(f"{title}:\n" + "\n".join(lines or [text["nothing"]]) for title, lines in parts)
+    count = len(wrong) + len(still_open)
+    subject = text["wrong"].format(count=count) if count else text["well"]
+    return Alert(words.subject("", subject, language), f"{text['why']}\n\n{body}\n")
+
+
+def _client(client: ClientFacts, now: float, language: str) -> str:
+    text = _WORDS[language]
+    if not client.whole:
+        return text["none"].format(client=client.name)
+    newest = client.whole[-1]
+    return text["client"].format(
+        client=client.name,
+        count=len(client.generations),
+        newest=newest.name,
+        age=words.duration(now - newest.time, language),
+        files=newest.files,
+        bytes=words.size(newest.bytes),
+        daily=words.size(growth(Facts(now, (client,), None))),
+    )
+
+
+def _room(facts: Facts, language: str) -> str:
+    text = _WORDS[language]
+    disk = facts.disk
+    if disk is None or disk.total == 0:
+        return text["no_room"]
+    room = text["room"].format(
+        free=words.size(disk.free), total=words.size(disk.total), percent=f"{used_percent(disk):.0f}"
+    )
+    daily = growth(facts)
+    return room + (text["days"].format(days=f"{disk.free / daily:.0f}") if daily > 0 else "")
+
+
+def _scrubbed(whole_since: float, language: str) -> str:
+    text = _WORDS[language]
+    return text["since"].format(since=words.moment(whole_since)) if whole_since else text["not_yet"]

@@ -1,0 +1,132 @@
+"""The weekly mail says how things are, in both languages, and comes whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sedai.core.errors import ConfigError, ExitCode, ProcessError
+from sedai.server import housekeeping
+from sedai.server.config import ClientRules, ServerConfig, Watch
+from sedai.server.facts import ClientFacts, Disk, Facts, GenerationFacts
+from sedai.server.judge import Finding
+from sedai.server.report import Material, OpenIncident, compose, report
+from sedai.server.store import ClientStore
+
+LOG = logging.getLogger("test")
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC).timestamp()
+DAY = 86400.0
+GIB = 1 << 30
+LAPTOP = ClientFacts(
+    "laptop",
+    NOW - 100 * DAY,
+    28 * 3600,
+    tuple(GenerationFacts(f"g{n}", NOW - (5 - n) * DAY + 20 * 3600, 1000 + n, 10 * GIB, 2 * GIB) for n in range(5)),
+)
+DESK = ClientFacts("desk", NOW - DAY, 28 * 3600)
+WELL = Material(Facts(NOW, (DESK, LAPTOP), Disk(100 * GIB, 40 * GIB)), [], [], NOW - 5 * DAY, {}, "No mail waits.")
+
+
+def test_all_is_well() -> None:
+    mail = compose(WELL, "/srv/sedai", "en").checked()
+    assert mail.subject == "[sedai] this server: weekly report: all is well"
+    assert mail.incident == mail.resolved == ""
+    for line in (
+        "Wrong now:\nnothing",
+        "Reported and not over:\nnothing",
+        "desk: no generation",
+        "laptop: 5 generations, the newest g4, 4 hours old; 1004 files, 10.0 GiB; 2.0 GiB of new content a day",
+        "Disk of /srv/sedai:\n40.0 GiB of 100.0 GiB free (60 % used), enough for 20 days",
+        "since 2026-03-05 12:00 UTC or later",
+        "Mails:\nNo mail waits.",
+    ):
+        assert line in mail.body
+
+
+def test_japanese() -> None:
+    mail = compose(WELL, "/srv/sedai", "ja").checked()
+    assert mail.subject == "[sedai] このサーバー: 週間レポート: 異常なし"
+    assert "laptop: 5 世代、最新は g4 (4 時間 前)" in mail.body
+    assert not [line for line in mail.body.splitlines() if line.isascii() and line and "No mail" not in line]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"findings": [Finding("stale", "laptop")]}, "laptop: no new backup"),
+        ({"findings": [Finding("disk")]}, "server: the disk of the backups is nearly full"),
+        ({"rotten": {"laptop": 3}}, "laptop: 3 damaged thing(s)"),
+        ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 7)]},
+         "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 7 times)"),
+        ({"error": "sudo: a password is required"}, "could not be asked: sudo: a password is required"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_in_the_subject(changes: dict[str, object], words: str) -> None:
+    mail = compose(replace(WELL, **changes), "/srv/sedai", "en").checked()  # type: ignore[arg-type]
+    assert mail.subject == "[sedai] this server: weekly report: 1 problem(s)"
+    assert words in mail.body
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_nothing_at_all_is_a_report_too(language: str) -> None:
+    compose(Material(Facts(NOW, (), None), [], [], 0.0, {}), "/srv/sedai", language).checked()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    """A server whose sender knows of one open incident and writes down what it is given."""
+    incident = json.dumps({"key": "client:laptop:backup", "first": NOW, "total": 3, "subject": "バックアップ失敗"})
+    sender = tmp_path / "send_alert_email.sh"
+    sender.write_text(
+        f"""#!/bin/sh
+        case "$1" in
+        --incidents) printf '%s\\n' '{incident}' ;;
+        --list) echo 'No mail waits.' ;;
+        *) printf '%s\\n' "$@" >>{tmp_path}/calls; cat >>{tmp_path}/body ;;
+        esac
+        """
+    )
+    sender.chmod(0o700)
+    ClientStore(tmp_path / "store" / "laptop").prepare()
+    (tmp_path / "watch").mkdir()
+    return ServerConfig(
+        tmp_path / "store", tmp_path / "log", alert_command=(str(sender),), clients={"laptop": ClientRules()},
+        watch=Watch(tmp_path / "watch", disk_percent=100, disk_days=0),
+    )  # fmt: skip
+
+
+def test_it_is_sent_with_what_is_open_at_the_sender(
+    config: ServerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert housekeeping.carry_out("report", config) is ExitCode.CLEAN
+    assert (tmp_path / "calls").read_text().splitlines()[0] == "[sedai] this server: weekly report: 1 problem(s)"
+    body = (tmp_path / "body").read_text()
+    assert "バックアップ失敗 (since" in capsys.readouterr().out
+    assert "laptop: no generation" in body and "バックアップ失敗 (since" in body
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "echo rubbish", "echo '{}'"])
+def test_a_sender_that_can_not_be_asked_is_said(config: ServerConfig, tmp_path: Path, answer: str) -> None:
+    sender = Path(config.alert_command[0])
+    sender.write_text(sender.read_text().replace("printf '%s\\n' '{", f"{answer}; : '{{"))
+    report(config, LOG)
+    assert "could not be asked" in (tmp_path / "body").read_text()
+
+
+def test_another_command_is_asked_nothing(config: ServerConfig, tmp_path: Path) -> None:
+    other = Path(config.alert_command[0]).rename(tmp_path / "mailer")
+    report(replace(config, alert_command=(str(other),)), LOG)
+    assert (tmp_path / "calls").read_text().splitlines() == ["[sedai] this server: weekly report: all is well"]
+
+
+def test_one_that_can_not_be_sent_is_an_error(config: ServerConfig) -> None:
+    Path(config.alert_command[0]).write_text("#!/bin/sh\nexit 73\n")
+    with pytest.raises(ProcessError):
+        housekeeping.carry_out("report", config)
+    with pytest.raises(ConfigError):
+        report(replace(config, watch=Watch()), LOG)
