@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,14 +24,21 @@ from sedai.core.process import Result, run, start
 _GLOBALS_END = b"-- PostgreSQL database cluster dump complete"
 # Differs from run to run though the accounts are the same.
 _GLOBALS_VARIES = (b"\\restrict ", b"\\unrestrict ", b"-- Started on ", b"-- Completed on ")
-_ROLE = re.compile(r'(?:CREATE|ALTER) ROLE ("(?:[^"]|"")+"|[^ ;]+)')
-_SETTINGS = """
-SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+_NAME = r'("(?:[^"]|"")+"|[^ ;]+)'
+_ROLE = re.compile(rf"(?:CREATE ROLE|ALTER ROLE|COMMENT ON ROLE) {_NAME}")
+_MEMBERSHIP = re.compile(rf"GRANT {_NAME} TO {_NAME}")
+_PARAMETER = re.compile(rf"GRANT .* ON PARAMETER \S+ TO {_NAME}")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+# So long a table that somebody has locked is waited for; for ever would keep the files from being backed up.
+_LOCK_SECONDS = 300
+_SETTINGS = f"""
+SET statement_timeout = 0; SET lock_timeout = '{_LOCK_SECONDS}s'; SET idle_in_transaction_session_timeout = 0;
 SET row_security = off; SET client_encoding = 'UTF8'
 """
 
 _TABLES = """
-SELECT n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname)
+SELECT CASE WHEN n.nspname ~ '[."]' THEN quote_ident(n.nspname) ELSE n.nspname END || '.' || c.relname,
+  format('%I.%I', n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
@@ -140,8 +149,9 @@ class PostgreSQL:
         with self._session(database) as session, target.open("xb") as stream:
             session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             snapshot = session.value("SELECT pg_export_snapshot()")
+            session.lock_tables()
             self._run("pg_dump", "--format=custom", "--compress=0", f"--snapshot={snapshot}",
-                      f"--dbname={_conninfo(database)}", stdout=stream)  # fmt: skip
+                      f"--lock-wait-timeout={_LOCK_SECONDS * 1000}", f"--dbname={_conninfo(database)}", stdout=stream)  # fmt: skip
             return Dumped(session.counts(), session.settings())
 
     def _restrict_key(self) -> list[str]:
@@ -243,8 +253,8 @@ class PostgreSQL:
     def _load_globals(self, dump: Path) -> list[str]:
         """Make the roles that are not there; those that are stay as they are, password included."""
         with self._session(self._maintenance_for("")) as session:
-            there = {_identifier(name) for (name,) in session.ask("SELECT rolname FROM pg_roles")}
-            there |= {name.strip('"') for name in there}
+            names = [name for (name,) in session.ask("SELECT rolname FROM pg_roles")]
+        there = {*names, *map(_identifier, names)}  # quoted or not, as pg_dumpall sees fit
         kept, left_out = select_globals(dump.read_text(encoding="utf-8"), there)
         with tempfile.TemporaryFile() as script:
             script.write(kept.encode())
@@ -314,6 +324,8 @@ class _Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
+        if kind is not None:
+            self._process.terminate()  # it may be counting for an hour
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.stdout.close()
@@ -352,6 +364,12 @@ class _Session:
         rows = self.ask(sql)
         return rows[0][0] if rows else ""
 
+    def lock_tables(self) -> None:
+        """Keep all tables as they are: TRUNCATE and DROP do not care for snapshots, but they wait for a reader."""
+        tables = self.ask(_TABLES)
+        if tables:
+            self.ask(f"LOCK TABLE {', '.join(f'ONLY {quoted}' for _, quoted in tables)} IN ACCESS SHARE MODE")
+
     def counts(self) -> dict[str, int]:
         """Rows of each table that pg_dump dumps the data of."""
         return {shown: int(self.value(f"SELECT count(*) FROM ONLY {quoted}")) for shown, quoted in self.ask(_TABLES)}
@@ -381,16 +399,40 @@ def select_globals(text: str, there: set[str]) -> tuple[str, list[str]]:
     Table spaces are: their directories belong to the machine that had them.
     """
     kept, left_out = [], []
-    for line in text.splitlines(keepends=True):
-        role = _ROLE.match(line)
-        if role and role[1] in there:
+    for statement in _statements(text):
+        role, member, parameter = (kind.match(statement) for kind in (_ROLE, _MEMBERSHIP, _PARAMETER))
+        if (
+            (role and role[1] in there)
+            or (member and {member[1], member[2]} <= there)
+            or (parameter and parameter[1] in there)
+        ):
             continue
-        if "TABLESPACE" in line.split("(")[0] and line.startswith(("CREATE ", "ALTER ", "GRANT ", "COMMENT ")):
-            if line.startswith("CREATE "):
-                left_out.append(f"The table space has to be made by hand: {line.strip()}")
+        if "TABLESPACE" in statement.split("(")[0] and statement.startswith(
+            ("CREATE ", "ALTER ", "GRANT ", "COMMENT ")
+        ):
+            if statement.startswith("CREATE "):
+                left_out.append(f"The table space has to be made by hand: {statement.strip()}")
             continue
-        kept.append(line)
+        kept.append(statement)
     return "".join(kept), left_out
+
+
+def _statements(text: str) -> Iterator[str]:
+    """The statements with the newlines at their ends; a comment or a command of psql is one, too.
+
+    Names and texts can have newlines in them.
+    """
+    statement = ""
+    for line in io.StringIO(text, newline="\n"):
+        statement += line
+        rest = _QUOTED.sub("", statement)
+        if statement.startswith(("--", "\\", "\n")) or (
+            rest.rstrip().endswith(";") and "'" not in rest and '"' not in rest
+        ):
+            yield statement
+            statement = ""
+    if statement:
+        yield statement
 
 
 def _time_in_header(dump: Path) -> slice:
