@@ -15,6 +15,9 @@ from sedai.client.databases.notes import Notes
 from sedai.core.errors import IntegrityError, SedaiError
 
 _BUSY_SECONDS = 60
+# What SQLite would take for the log of any database that it finds beside it.
+_LOGS = ("-wal", "-journal", "-shm")
+_NO_COLLATION = "no such collation sequence: "
 _HEADER = b"SQLite format 3\0"
 
 
@@ -67,9 +70,14 @@ class SQLite:
             raise SedaiError(f"{self._path} can't be read: {error.strerror}.") from error
 
     def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
-        """``PRAGMA integrity_check``, which reads every page."""
+        """``PRAGMA integrity_check``, which reads every page; ``quick_check`` where an application's own order is used."""
         with _words(dump.name), contextlib.closing(_connect(dump, "ro")) as copy:
-            found = [str(row[0]) for row in copy.execute("PRAGMA integrity_check")]
+            try:
+                found = _check(copy, "integrity_check")
+            except sqlite3.OperationalError as error:
+                if _NO_COLLATION not in str(error):
+                    raise
+                found = _check_without_collations(copy)
         if found != ["ok"]:
             raise IntegrityError(f"The copy is damaged: {'; '.join(found[:3])}")
 
@@ -87,11 +95,13 @@ class SQLite:
     def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
         """Put the copy where the database is to be, with the owner and the mode that it had."""
         target = self._file(database)
+        _refuse_logs(target)
         new = target.with_name(target.name + ".sedai-new")
         findings = []
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             new.unlink(missing_ok=True)
+            new.touch(mode=0o600)
             with _words(dump.name):
                 _copy(_connect(dump, "ro"), new)
             os.chmod(new, int(notes.settings.get("mode", "600"), 8))
@@ -116,13 +126,22 @@ class SQLite:
     def set_aside(self, database: str, aside: str) -> None:
         """Copy the file, log included, to ``aside``, then remove it."""
         path, copy = self._file(database), Path(aside)
-        with _words(str(path)):
-            _copy(_connect(path, "rw"), copy)
-        status = path.stat()
+        _refuse_logs(copy)
+        try:
+            status = path.stat()
+            copy.touch(mode=0o600, exist_ok=False)
+        except OSError as error:
+            raise SedaiError(f"{path} can't be copied to {copy}: {error.strerror}.") from error
+        try:
+            with _words(str(path)):
+                _copy(_connect(path, "rw"), copy)
+        except BaseException:
+            copy.unlink()
+            raise
         os.chmod(copy, st.S_IMODE(status.st_mode))
         if os.geteuid() == 0:
             os.chown(copy, status.st_uid, status.st_gid)
-        for ending in ("", "-wal", "-shm", "-journal"):
+        for ending in ("", *_LOGS):
             path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
@@ -134,8 +153,41 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 def _copy(source: sqlite3.Connection, target: Path) -> None:
     """All pages of ``source``, which is closed then, as one file without a log beside it."""
     with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+        source.backup(copy, progress=_refuse_to_wait_for_ever)
         copy.execute("PRAGMA journal_mode = DELETE")
+
+
+def _refuse_to_wait_for_ever(status: int, remaining: int, total: int) -> None:
+    """Called after each step; one that met a lock has waited already, and would be tried again without end."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("database is locked")
+
+
+def _refuse_logs(target: Path) -> None:
+    """A log that another database left would be played into this one when it is opened first."""
+    for ending in _LOGS:
+        log = target.with_name(target.name + ending)
+        if os.path.lexists(log):
+            raise SedaiError(
+                f"{log} is there, left by an earlier database; it would spoil the one that is put beside it.",
+                "Move it away (or use another target), then try again.",
+            )
+
+
+def _check(database: sqlite3.Connection, pragma: str) -> list[str]:
+    return [str(row[0]) for row in database.execute(f"PRAGMA {pragma}")]
+
+
+def _check_without_collations(database: sqlite3.Connection) -> list[str]:
+    """Check all but the order in the indexes, which only the application that made it knows."""
+    while True:
+        try:
+            return _check(database, "quick_check")
+        except sqlite3.OperationalError as error:
+            _, found, name = str(error).partition(_NO_COLLATION)
+            if not found:
+                raise
+            database.create_collation(name, lambda one, other: (one > other) - (one < other))
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:
@@ -151,19 +203,16 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
 
 def _counts(path: Path) -> dict[str, int]:
     with _words(str(path)), contextlib.closing(_open_for_reading(path)) as database:
+        # A virtual table has no root page; what is in it is in ordinary tables, and it may need what is not here.
         listed = database.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "
+            "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         )
-        names = [str(row[0]) for row in listed]
         counts = {}
-        for name in names:
+        for name in [str(row[0]) for row in listed]:
             quoted = '"' + name.replace('"', '""') + '"'
-            try:
-                (counts[name],) = database.execute(f"SELECT count(*) FROM {quoted}").fetchone()
-            except sqlite3.OperationalError as error:
-                if "no such module" not in str(error):  # a virtual table's content is in ordinary tables
-                    raise
-        return counts
+            (counts[name],) = database.execute(f"SELECT count(*) FROM {quoted}").fetchone()
+    return counts
 
 
 @contextlib.contextmanager
