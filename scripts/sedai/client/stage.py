@@ -30,6 +30,11 @@ class Staged:
     unmade: list[str] = field(default_factory=list)
 
 
+def look(config: ClientConfig) -> Staged:
+    """What a dry run needs to know: where the servers' own files lie; nothing is dumped or written."""
+    return Staged(live=staging.live_files(config.databases, servers.connect))
+
+
 def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
     """Make the canary, dump the databases. Never fails: what goes wrong is a problem, and the files are backed up all the same."""
     staged = Staged()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.parse
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from sedai.core.errors import IntegrityError
 # A database's own name is percent-encoded in file names, so that none can look like this.
 GLOBALS = "@globals"
 SUFFIX = ".json"
+# With the endings that a dump has, and what SQLite puts behind them meanwhile, it stays below 255.
+_LONGEST = 220
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,21 @@ class Notes:
         """The same notes, marked stale; the first failure's time stays."""
         return replace(self, stale_since=self.stale_since or since, stale_error=error)
 
+    def check(self) -> None:
+        """Insist that they can be believed, whatever happened to the file they were read from.
+
+        Raises:
+            ValueError: they can't.
+        """
+        texts = [self.entry, self.kind, self.database, self.file, self.dumped, self.server_version, self.data_directory,
+                 self.stale_since, self.stale_error, *self.settings, *self.settings.values()]  # fmt: skip
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("something in them is no text.")
+        if self.file in ("", ".", "..") or "/" in self.file or "\0" in self.file:
+            raise ValueError(f"{self.file!r} is no file beside them.")
+        if datetime.fromisoformat(self.dumped).tzinfo is None:
+            raise ValueError(f"the time {self.dumped!r} has no zone.")
+
     def text(self) -> str:
         """The notes as JSON, one key a line."""
         table = {"name": self.name} | asdict(self)
@@ -71,6 +90,7 @@ class Notes:
             notes = cls(**table)
             notes = replace(notes, bytes=int(notes.bytes),
                             tables={str(name): int(rows) for name, rows in notes.tables.items()})  # fmt: skip
+            notes.check()
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise IntegrityError(f"The notes {path} can't be read: {error}") from error
         if notes.schema != 1:
@@ -84,5 +104,13 @@ def full_name(entry: str, kind: str, database: str) -> str:
 
 
 def stem(database: str) -> str:
-    """The name of ``database`` in file names: percent-encoded, so that every name is one plain file."""
-    return GLOBALS if database == GLOBALS else urllib.parse.quote(database, safe=" ")
+    """The name of ``database`` in file names: percent-encoded, so that every name is one plain file.
+
+    A long one (64 characters can be 576 bytes then) ends with its digest, behind a character that no other has.
+    """
+    if database == GLOBALS:
+        return GLOBALS
+    name = urllib.parse.quote(database, safe=" ")
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 33]}@{hashlib.sha256(database.encode()).hexdigest()[:32]}"

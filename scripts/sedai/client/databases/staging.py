@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +15,12 @@ from sedai.client.databases import notes as noted
 from sedai.client.databases.engine import Dumped, Engine
 from sedai.client.databases.notes import Notes
 from sedai.client.progress import size
-from sedai.core.errors import IntegrityError, SedaiError
+from sedai.core.errors import IntegrityError, SedaiError, StoppedError
 
 DIRECTORY = "databases"
 _NEW = ".new"
+# What a dump that was killed leaves: its own file, and SQLite's logs of it.
+_LEFTOVERS = (_NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm")
 # Beside the dump itself: notes, and room for what is written meanwhile.
 _SPARE_BYTES = 16 << 20
 # A database that lost this share of its rows is stored as it is, and told.
@@ -36,31 +39,53 @@ class Report:
 def dump_all(
     staging: Path, entries: Iterable[Database], connect: Callable[[Database], Engine], say: Callable[[str], None]
 ) -> Report:
-    """Dump the databases of ``entries`` below ``staging``; never fails, whatever goes wrong is in the report."""
+    """Dump the databases of ``entries`` below ``staging``; never fails, whatever goes wrong is in the report.
+
+    Raises:
+        StoppedError: the run is to end.
+    """
     report = Report()
     entries = list(entries)
     root = staging / DIRECTORY
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_entries(root, {entry.name for entry in entries}, report)
+        left = [directory for directory in sorted(root.iterdir()) if directory.is_dir()]
     except OSError as error:
         report.problems.append((str(root), f"can't be written: {error.strerror}. No database was dumped."))
         return report
+    configured = {entry.name for entry in entries}
+    for directory in left:
+        if directory.name not in configured:
+            _forget(directory, report)
     for entry in entries:
-        _Server(root / entry.name, entry, connect(entry), report, say).dump()
+        try:
+            _Server(root / entry.name, entry, connect(entry), report, say).dump()
+        except StoppedError:
+            raise
+        except Exception as error:  # whatever it is, the other databases and the files go on
+            report.problems.append((entry.name, f"could not be dumped, unexpectedly: {error!r}"))
     return report
 
 
-def _forget_entries(root: Path, configured: set[str], report: Report) -> None:
-    """Remove the dumps of servers that are not configured any more; older generations keep theirs."""
-    for directory in sorted(root.iterdir()):
-        if directory.name not in configured and directory.is_dir():
-            report.problems.append(
-                (directory.name, "is not configured any more; its last dumps are in older generations.")
-            )
-            for path in directory.iterdir():
-                path.unlink()
-            directory.rmdir()
+def live_files(entries: Iterable[Database], connect: Callable[[Database], Engine]) -> list[Path]:
+    """Where the servers' own files lie, as far as they say; nothing is dumped."""
+    found = []
+    for entry in entries:
+        with contextlib.suppress(SedaiError):
+            found.append(connect(entry).data_directory())
+    return [Path(directory) for directory in found if directory]
+
+
+def _forget(directory: Path, report: Report) -> None:
+    """Remove the dumps of a server that is not configured any more; older generations keep theirs."""
+    try:
+        shutil.rmtree(directory)
+    except OSError as error:
+        report.problems.append(
+            (directory.name, f"is not configured any more, but {directory} can't be removed: {error}")
+        )
+    else:
+        report.problems.append((directory.name, "is not configured any more; its last dumps are in older generations."))
 
 
 class _Server:
@@ -80,12 +105,15 @@ class _Server:
         """Dump each database; what fails is told, and the others go on."""
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
-            for leftover in self._directory.glob(f"*{_NEW}"):
-                leftover.unlink()
+            for leftover in self._directory.iterdir():
+                if leftover.name.endswith(_LEFTOVERS):
+                    leftover.unlink()
             earlier = dict(self._earlier())
             self._look_at_live_files(earlier)
             databases = self._engine.databases()
             self._version = self._engine.version()
+        except StoppedError:
+            raise
         except (SedaiError, OSError) as error:
             self._failed_whole(error)
             return
@@ -104,6 +132,8 @@ class _Server:
         """Where the server's own files lie; while it does not answer, where they lay."""
         try:
             self._live = self._engine.data_directory()
+        except StoppedError:
+            raise
         except SedaiError:
             self._live = next((notes.data_directory for notes in earlier.values()), "")
         if self._live:
@@ -130,11 +160,14 @@ class _Server:
                 raise IntegrityError("The dump is empty.")
             self._engine.prove(database, new, dumped.tables)
             self._keep(database, path, new, dumped, earlier)
-        except (SedaiError, OSError) as error:
+        except Exception as error:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
-            if earlier is None or not path.exists():
-                self._problem(name, f"could not be dumped, and there is no earlier dump: {error}")
+            if not isinstance(error, (SedaiError, OSError)) or isinstance(error, StoppedError):
+                raise
+            if earlier is None or not (self._directory / earlier.file).exists():
+                missing = "the notes of its earlier dump are damaged" if path.exists() else "there is no earlier dump"
+                self._problem(name, f"could not be dumped, and {missing}: {error}")
             else:
                 self._mark_stale(earlier, error)
                 kept = f"the generation keeps its dump of {earlier.dumped} ({_age(earlier.dumped)} old), marked stale"
@@ -168,7 +201,11 @@ class _Server:
             new.unlink()
         else:
             _sync(new)
+            prepared = self._prepare(notes)  # a full disk must not leave a dump without its notes
             new.rename(path)
+            prepared.rename(self._notes_path(notes))
+            if earlier is not None and earlier.file != path.name:  # of another kind of server
+                (self._directory / earlier.file).unlink(missing_ok=True)
             if earlier is not None and notes.rows < earlier.rows * _SHRUNK:
                 self._problem(notes.name, f"has {notes.rows} rows, it had {earlier.rows} on {earlier.dumped}; "
                                           "the older generations have the larger one.")  # fmt: skip
@@ -191,7 +228,9 @@ class _Server:
     def _gone(self, notes: Notes) -> None:
         """A database that the server does not have any more."""
         self._problem(
-            notes.name, f"is not on the server any more; its dump of {notes.dumped} is in the older generations."
+            notes.name,
+            f"is not dumped any more: it is not on the server, or not configured; its dump of {notes.dumped} is in the "
+            "older generations.",
         )
         (self._directory / notes.file).unlink(missing_ok=True)
         self._notes_path(notes).unlink(missing_ok=True)
@@ -205,10 +244,19 @@ class _Server:
         with contextlib.suppress(OSError):
             if path.read_text(encoding="utf-8") == text:
                 return
+        self._prepare(notes).rename(path)
+
+    def _prepare(self, notes: Notes) -> Path:
+        """The notes in a file of their own, to be renamed."""
+        path = self._notes_path(notes)
         new = path.with_name(path.name + _NEW)
-        with _private():
-            new.write_text(text, encoding="utf-8")
-        new.rename(path)
+        try:
+            with _private():
+                new.write_text(notes.text(), encoding="utf-8")
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+        return new
 
     def _problem(self, name: str, text: str) -> None:
         self._report.problems.append((name, " ".join(text.split())))
