@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from sedai.client.config import ClientConfig
 from sedai.client.databases import servers, staging
 from sedai.client.databases.notes import Notes
 from sedai.client.scan import Problem
-from sedai.core.errors import SedaiError
 
 
 @dataclass
@@ -50,13 +48,4 @@ def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
     report = staging.dump_all(directory, config.databases, servers.connect, say)
     staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
     staged.notes, staged.live = report.notes, report.live
-    return staged
-
-
-def look(config: ClientConfig) -> Staged:
-    """What a dry run needs to know: where the servers keep their own files. Nothing is dumped."""
-    staged = Staged()
-    for entry in config.databases:
-        with contextlib.suppress(SedaiError):  # the backup itself tells why it can't be asked
-            staged.live += map(Path, filter(None, [servers.connect(entry).data_directory()]))
     return staged

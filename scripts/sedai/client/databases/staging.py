@@ -71,8 +71,12 @@ def live_files(entries: Iterable[Database], connect: Callable[[Database], Engine
     """Where the servers' own files lie, as far as they say; nothing is dumped."""
     found = []
     for entry in entries:
-        with contextlib.suppress(SedaiError):
+        try:
             found.append(connect(entry).data_directory())
+        except StoppedError:
+            raise
+        except SedaiError:
+            continue  # the backup itself tells why it can't be asked
     return [Path(directory) for directory in found if directory]
 
 
@@ -242,7 +246,7 @@ class _Server:
         path = self._notes_path(notes)
         text = notes.text()
         with contextlib.suppress(OSError):
-            if path.read_text(encoding="utf-8") == text:
+            if path.read_bytes() == text.encode():
                 return
         self._prepare(notes).rename(path)
 

@@ -221,7 +221,10 @@ def test_a_server_that_does_not_answer_makes_all_stale(step: str, dump: Dump, pl
     down = {(step, ""): ProcessError("connection refused", 2, ""), ("data_directory", ""): SedaiError("refused")}
     report = dump(main=Fake({"a": b"a2"}, dict(down)), other=Fake({"c": b"c2"}))
     [(name, text)] = report.problems
-    assert name == "main" and "main/a, main/b stay, marked stale: connection refused" in text
+    assert (
+        name == "main"
+        and "keeps its dumps, marked stale: main/a (0 h old), main/b (0 h old): connection refused" in text
+    )
     assert contents(place) == {"a.dump": b"a", "b.dump": b"b"}
     assert all(Notes.read(place / f"{database}.json").stale_since for database in "ab")
     assert sorted(notes.name for notes in report.notes) == ["main/a", "main/b", "other/c"]
@@ -231,7 +234,7 @@ def test_a_server_that_does_not_answer_makes_all_stale(step: str, dump: Dump, pl
 
 def test_a_server_that_never_answered_is_told(dump: Dump) -> None:
     report = dump(Fake({}, {("databases", ""): SedaiError("refused")}))
-    assert report.problems == [("main", "could not be dumped: refused")]
+    assert report.problems == [("main", "could not be dumped, and there is no earlier dump: refused")]
 
 
 def test_space_is_looked_at_before(dump: Dump, place: Path) -> None:
