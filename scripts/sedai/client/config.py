@@ -78,6 +78,12 @@ class Database:
             raise ValueError("path names the file of an sqlite database, and of no other kind.")
         if self.path is not None and not self.path.is_absolute():
             raise ValueError(f"path {self.path} must be absolute.")
+        if "" in self.databases or len(set(self.databases)) < len(self.databases):
+            raise ValueError("databases names each one once, and none by an empty name.")
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} must be at most 65535 (0: the usual one).")
+        if self.credentials_file is not None and not self.credentials_file.is_absolute():
+            raise ValueError(f"credentials_file {self.credentials_file} must be absolute.")
         if self.kind == "sqlite" and (self.databases or self.host or self.port or self.user):
             raise ValueError("an sqlite database has only a path: no databases, host, port or user.")
 
@@ -113,6 +119,9 @@ class Backup:
     def __post_init__(self) -> None:
         if self.max_age_hours < 1 or self.bandwidth_limit_kib < 0:
             raise ValueError("max_age_hours must be at least 1 and bandwidth_limit_kib can't be negative.")
+        for path in self.accept_live:
+            if not path.is_absolute():
+                raise ValueError(f"accept_live: {path} must be absolute.")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import stat as st
 from pathlib import Path
 from typing import NamedTuple
 
+_MOUNTS = Path("/proc/self/mountinfo")
 _SQLITE_HEADER = b"SQLite format 3\0"
 # The name by which a data directory is known.
 _MARKS = {b"ibdata1": "MariaDB/MySQL", b"WiredTiger.wt": "MongoDB", b"dump.rdb": "Redis", b"appendonlydir": "Redis",
@@ -34,6 +37,8 @@ def recognise(path: bytes, name: bytes, location: bytes) -> Live | None:
 
 def _is_sqlite(location: bytes) -> bool:
     try:
+        if not st.S_ISREG(os.stat(location).st_mode):  # a FIFO would be waited at for ever
+            return False
         with open(location, "rb") as stream:
             return stream.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
     except OSError:
@@ -55,14 +60,30 @@ def sort_out(found: list[Live], dumped: list[Path], accepted: tuple[Path, ...]) 
 
 
 def missing_mounts(fstab: str, sources: tuple[Path, ...]) -> list[Path]:
-    """Mount points of ``fstab`` at or below ``sources`` that are to be mounted at boot and are not (fstab(5))."""
+    """Mount points of ``fstab`` at, below or above ``sources`` that are to be mounted at boot and are not (fstab(5))."""
     wanted = []
     for line in fstab.splitlines():
         fields = line.split()
         if len(fields) < 4 or fields[0].startswith("#") or not fields[1].startswith("/"):
             continue
-        point = Path(fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\"))
+        point = Path(_unescape(fields[1]))
         options = fields[3].split(",")
-        if "noauto" not in options and any(point.is_relative_to(source) for source in sources):
+        if "noauto" in options:
+            continue
+        if any(point.is_relative_to(source) or source.is_relative_to(point) for source in sources):
             wanted.append(point)
-    return [point for point in wanted if not os.path.ismount(point)]
+    mounted = _mounted()
+    return [point for point in wanted if not os.path.ismount(point) and os.path.realpath(point) not in mounted]
+
+
+def _mounted() -> set[str]:
+    """All mount points: a directory bound to another of the same file system looks like no mount to ``ismount``."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return set()
+    return {_unescape(fields[4]) for fields in map(str.split, lines) if len(fields) > 4}
+
+
+def _unescape(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

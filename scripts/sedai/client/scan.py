@@ -131,6 +131,10 @@ class Scan:
             return
         yield from self._found(path, stat)
         self.devices[path] = stat.st_dev
+        if st.S_ISREG(stat.st_mode) and os.path.lexists(self._root + path + b"-wal"):
+            # The log beside it is not in the backup at all.
+            found = recognise(path + b"-wal", os.path.basename(path) + b"-wal", self._root + path + b"-wal")
+            self.live += [found] if found else []
         if st.S_ISDIR(stat.st_mode):
             yield from self._below(source, stat.st_dev)
 

@@ -44,3 +44,14 @@ def test_no_table_misses_a_word() -> None:
     for table in (messages._SUBJECTS, messages._MEANINGS, messages._LABELS):
         assert set(table) == set(LANGUAGES)
         assert table["en"].keys() == table["ja"].keys()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_person_left_out_is_told_apart_and_last(language: str) -> None:
+    left_out = [f"/srv/redis-{number}: live files of Redis, not dumped" for number in range(60)]
+    incident = Incident("backup_findings", ["x"], "g", "run-this", left_out)
+    body = compose(incident, "laptop", "/log", language).body
+    title = messages._LABELS[language]["left_out"]
+    assert body.index("run-this") < body.index(f"{title}:\n{left_out[0]}\n")
+    assert left_out[49] in body and left_out[50] not in body
+    assert title not in compose(Incident("backup_findings", ["x"], "g", "c"), "laptop", "/log", language).body

@@ -185,3 +185,34 @@ def test_the_staging_directory_is_scanned_whatever_is_excluded(tmp_path: Path, s
     assert "s/a.dump" not in found and "lib/x.dump" not in found and "lib/zone" not in found
     assert scanned.problems == []
     assert found == sorted(found, key=lambda path: manifest.order(os.fsencode(path)))
+
+
+def test_live_database_files_are_told_unless_they_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "s/pg/PG_VERSION", "s/pg/global/1", "s/pg/base/5/PG_VERSION", "s/my/ibdata1", "s/out/ibdata1")
+    make(tmp_path, "s/redis/appendonlydir/x", "s/app.db", "s/app.db-wal", "own/db/x.sqlite", "own/db/x.sqlite-wal")
+    for name in ("s/app.db", "own/db/x.sqlite"):
+        (tmp_path / name).write_bytes(b"SQLite format 3\0")
+    scanned = scan(tmp_path, [Source(Path("/s"))], Backup(exclude=("out",)), staging="/own")
+    assert "s/pg/base/5/PG_VERSION" in paths(scanned), "they are backed up all the same"
+    assert sorted((found.kind, found.path) for found in scanned.live) == [
+        ("MariaDB/MySQL", b"s/my"),
+        ("PostgreSQL", b"s/pg"),
+        ("Redis", b"s/redis"),
+        ("SQLite", b"s/app.db"),
+    ]
+
+
+def test_a_database_that_is_a_source_without_its_log_is_told(tmp_path: Path) -> None:
+    make(tmp_path, "d/app.db", "d/app.db-wal")
+    (tmp_path / "d/app.db").write_bytes(b"SQLite format 3\0")
+    scanned = scan(tmp_path, [Source(Path("/d/app.db"))])
+    assert paths(scanned) == ["d", "d/app.db"]
+    assert [tuple(found) for found in scanned.live] == [("SQLite", b"d/app.db")]
+
+
+@pytest.mark.parametrize("stay", [True, False])
+def test_a_file_system_that_is_not_entered_is_told(stay: bool) -> None:
+    scanned = scan(Path("/"), [Source(Path("/dev"), one_filesystem=stay)])
+    paths(scanned)
+    assert (b"dev/pts" in scanned.not_entered) is stay
+    assert not any(path.startswith(b"dev/pts/") for path in scanned.not_entered)
