@@ -17,6 +17,7 @@ from sedai.client.databases.notes import GLOBALS, Notes
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.process import Result, run
 
+_CONNECT_SECONDS = 20
 _END = b"-- Dump completed"
 # The last one: what a server makes of the lost+found of its own file system.
 _OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql", "#mysql50#lost+found"})
@@ -213,7 +214,10 @@ class MariaDB:
 
     def _ask(self, sql: str) -> list[list[str]]:
         """The rows of a statement."""
-        done = self._run("mariadb", "--batch", "--skip-column-names", f"--execute={sql}")
+        # By default a server that takes the connection and says nothing is waited for without end; each dump asks first.
+        done = self._run(
+            "mariadb", f"--connect-timeout={_CONNECT_SECONDS}", "--batch", "--skip-column-names", f"--execute={sql}"
+        )
         # A name can hold what splitlines() takes for the end of a line; a true one is escaped.
         lines = done.stdout.decode(errors="replace").split("\n")[:-1]
         return [[_unescape(field) for field in line.split("\t")] for line in lines]

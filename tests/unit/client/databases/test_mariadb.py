@@ -304,3 +304,16 @@ def test_an_error_has_the_servers_words_and_not_the_statement(monkeypatch: pytes
         MariaDB(Access())._ask("SELECT 1")
     assert str(caught.value) == "MariaDB: ERROR 1045 (28000): Access denied"
     assert "hidden" not in caught.value.stderr
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def answer(argv: list[str], **kwargs: object) -> Result:
+        asked.append(argv)
+        return Result(0, b"10.11\n", b"")
+
+    monkeypatch.setattr(mariadb, "run", answer)
+    engine = MariaDB(Access("db.example.com"))
+    assert engine.version() == "10.11" and engine.size("x") == 10 and engine.exists("x")
+    assert len(asked) == 3 and all("--connect-timeout=20" in argv for argv in asked)
