@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Evaluate
+from conftest import ROLES, Evaluate
 from test_msmtp_templates import AWKWARD_PASSWORDS
 
 from sedai.client.config import ClientConfig, Database, Drill
@@ -148,3 +149,16 @@ def test_a_new_machine_takes_over_the_newest_generation_of_its_own_name(
     held = ["lapxtop/20261126T120000Z-000001", "lap.top/20261125T120000Z-000010", "lap.top/20261101T120000Z-000009"]
     settings = SETTINGS | {"backup_client_name": name, "backup_client_adopt_generations": held}
     assert evaluate("backup_client", "__backup_client_newest", **settings) == newest
+
+
+def test_a_new_machine_is_told_one_command_for_all_files(evaluate: Evaluate) -> None:
+    sources = [{"path": path} for path in ("/etc", "/srv/two words")]
+    command = evaluate(
+        "backup_client", "__backup_client_restore_files", **SETTINGS | {"backup_client_sources": sources}
+    )
+    words = shlex.split(command)
+    assert words[0].endswith("/restore_data.py")
+    assert words[1:] == ["restore", "--to", "/root/restored", "/etc", "/srv/two words"]
+    told = (ROLES / "backup_client/tasks/adopt_next.yml").read_text(encoding="utf-8")
+    assert told.count("__backup_client_restore_files") == 1
+    assert "restore --to" not in told
