@@ -251,25 +251,26 @@ class TestBrokenOff:
         client.backup()
 
 
+@pytest.fixture(scope="module")
+def config(client: Client) -> str:
+    client.host.run_expect([0], "id tester || useradd -m tester")
+    changes = {
+        "state_directory": '"/home/tester/state"',
+        "log_file": '"/home/tester/sedai.log"',
+        "identity_file": '"/home/tester/key"',
+        "known_hosts_file": '"/home/tester/known_hosts"',
+    }
+    path = client.configuration("/home/tester/client.toml", changes)
+    client.host.run_expect(
+        [0],
+        f"cp /root/.ssh/sedai_ed25519 /home/tester/key && cp /root/.ssh/sedai_known_hosts /home/tester/known_hosts "
+        f"&& rm -rf /home/tester/scripts && cp -r {PROGRAMS} /home/tester/scripts && chown -R tester: /home/tester",
+    )
+    return path
+
+
 class TestOrdinaryUser:
     """Without root everything comes back that can, and the rest is summed up."""
-
-    @pytest.fixture(scope="class")
-    def config(self, client: Client) -> str:
-        client.host.run_expect([0], "id tester || useradd -m tester")
-        changes = {
-            "state_directory": '"/home/tester/state"',
-            "log_file": '"/home/tester/sedai.log"',
-            "identity_file": '"/home/tester/key"',
-            "known_hosts_file": '"/home/tester/known_hosts"',
-        }
-        path = client.configuration("/home/tester/client.toml", changes)
-        client.host.run_expect(
-            [0],
-            f"cp /root/.ssh/sedai_ed25519 /home/tester/key && cp /root/.ssh/sedai_known_hosts /home/tester/known_hosts "
-            f"&& rm -rf /home/tester/scripts && cp -r {PROGRAMS} /home/tester/scripts && chown -R tester: /home/tester",
-        )
-        return path
 
     @staticmethod
     def run(client: Client, config: str, *arguments: str) -> tuple[int, str]:
@@ -308,24 +309,25 @@ class TestOrdinaryUser:
         )
 
 
+@pytest.fixture(scope="module")
+def admitted(client: Client, server: Host) -> Iterator[None]:
+    """The client's root may log in to the server as root and as admin, with a key under its usual name."""
+    client.host.run_expect(
+        [0],
+        "rm -f /root/.ssh/id_ed25519; ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; "
+        "cat /root/.ssh/sedai_known_hosts >> /root/.ssh/known_hosts",
+    )
+    key = client.host.check_output("cat /root/.ssh/id_ed25519.pub")
+    for home in ("/root", "/home/admin"):
+        server.run_expect([0], f"mkdir -p {home}/.ssh && echo {shlex.quote(key)} >> {home}/.ssh/authorized_keys")
+    yield
+    for home in ("/root", "/home/admin"):
+        server.run_expect([0], f"sed -i '\\#{key.split()[1]}#d' {home}/.ssh/authorized_keys")
+    client.host.run_expect([0], "rm -f /root/.ssh/id_ed25519* /root/.ssh/known_hosts; rm -rf /tmp/restored")
+
+
 class TestWithoutThisProject:
     """RESTORE.txt, followed to the letter."""
-
-    @pytest.fixture(scope="class")
-    def admitted(self, client: Client, server: Host) -> Iterator[None]:
-        """The client's root may log in to the server as root and as admin, with a key under its usual name."""
-        client.host.run_expect(
-            [0],
-            "rm -f /root/.ssh/id_ed25519; ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519; "
-            "cat /root/.ssh/sedai_known_hosts >> /root/.ssh/known_hosts",
-        )
-        key = client.host.check_output("cat /root/.ssh/id_ed25519.pub")
-        for home in ("/root", "/home/admin"):
-            server.run_expect([0], f"mkdir -p {home}/.ssh && echo {shlex.quote(key)} >> {home}/.ssh/authorized_keys")
-        yield
-        for home in ("/root", "/home/admin"):
-            server.run_expect([0], f"sed -i '\\#{key.split()[1]}#d' {home}/.ssh/authorized_keys")
-        client.host.run_expect([0], "rm -f /root/.ssh/id_ed25519* /root/.ssh/known_hosts; rm -rf /tmp/restored")
 
     @staticmethod
     def commands(text: str) -> dict[str, str]:
