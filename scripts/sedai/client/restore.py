@@ -142,7 +142,7 @@ class _Restore:
         complaints = self._transfer(placement, {path for path, problem in problems.items() if not problem.is_there})
         findings = _left_out(placement)
         self._make_links(placement)
-        self._compare(placement, problems, findings)
+        self._compare(placement, problems, findings, resumed=unfinished is not None)
         self._keep_times(progress)
         done.findings = [*(f"damaged on the server: {problem}" for problem in problems.values()), *complaints,
                          *findings.lines()]  # fmt: skip
@@ -260,7 +260,9 @@ class _Restore:
                 with contextlib.suppress(OSError):  # the comparison tells what was not linked
                     target.link(self.root + b"/" + placement.leader(entry.path), self.root + b"/" + entry.path)
 
-    def _compare(self, placement: Placement, problems: dict[bytes, Problem], findings: target.Findings) -> None:
+    def _compare(
+        self, placement: Placement, problems: dict[bytes, Problem], findings: target.Findings, *, resumed: bool
+    ) -> None:
         """Mend and compare everything that was written; the directories last, when nothing in them changes any more."""
         links = target.Links()
         done = 0
@@ -275,7 +277,7 @@ class _Restore:
                 status = target.compare(path, entry, findings) if action in WRITTEN else target.look(path)
                 if status is not None and not links.are_one(entry, status):
                     findings.add("links", path)
-                if entry.kind == "f" and action in SENT:
+                if entry.kind == "f" and (action in WRITTEN or resumed):
                     drop_partial(path)
         for action, entry in placement.entries():
             if entry.kind == "d" and action in WRITTEN and entry.path not in problems:

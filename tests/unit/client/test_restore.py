@@ -422,6 +422,16 @@ class TestResume:
             with pytest.raises(UsageError, match="not empty"):
                 pair.restore(pair.source, to=to)
 
+    def test_a_part_is_dropped_where_the_whole_came_another_way(self, pair: Pair, big: Path, tmp_path: Path) -> None:
+        to = tmp_path / "to"
+        directory = self.broken(pair, to)
+        assert (directory / ".sedai-partial" / "big").exists()
+        shutil.copy2(big, directory / "big")
+        done = pair.restore(pair.source, to=to)
+        assert (done.findings, done.there) == ([], 1)
+        assert not (directory / ".sedai-partial").exists()
+        assert lstat(directory) == lstat(pair.source)
+
     def test_another_restore_into_it_is_refused(self, pair: Pair, big: Path, tmp_path: Path) -> None:
         to = tmp_path / "to"
         self.broken(pair, to)
