@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import Evaluate
 
+from sedai.core.ping import check_url
 from sedai.server import config
 
 COMMAND = ["sudo", "-n", "-u", "person", "--", "/home/o'brien \\ x/send_alert_email.sh"]
@@ -84,6 +85,9 @@ def test_cron_lines_are_whole(render: Evaluate) -> None:
         ({"backup_server_clients": [{"name": "laptop", "public_key": "", "max_age_hours": 0}]}, "laptop in"),
         ({"backup_server_watch_disk_percent": 101}, "1 to 100"),
         ({"backup_server_watch_disk_days": -1}, "at least 0"),
+        ({"backup_server_ping_url": "http://hc.example.com/x"}, "must begin with https://"),
+        ({"backup_server_ping_url": "http://localhost.example.com/x"}, "must begin with https://"),
+        ({"backup_server_ping_url": "https://hc.example.com/x y"}, "must begin with https://"),
     ],
 )
 def test_what_can_not_work_is_refused(evaluate: Evaluate, wrong: dict[str, Any], complaint: str) -> None:
@@ -91,3 +95,12 @@ def test_what_can_not_work_is_refused(evaluate: Evaluate, wrong: dict[str, Any],
     (problem,) = evaluate("backup_server", "__backup_server_problems", **fine | wrong)
     assert complaint in problem
     assert evaluate("backup_server", "__backup_server_problems", **fine) == []
+
+
+@pytest.mark.parametrize("url", ["", "https://hc.example.com/ping/uuid", "http://127.0.0.1:8000/x", "http://[::1]/x"])
+@pytest.mark.parametrize("role", ["backup_server", "backup_client"])
+def test_a_url_that_can_be_pinged_is_fine(evaluate: Evaluate, role: str, url: str) -> None:
+    settings = {f"{role}_ping_url": url, "backup_server_clients": [], "backup_client_name": "laptop",
+                "backup_client_server_host": "vps", "backup_client_sources": [{"path": "/etc"}]}  # fmt: skip
+    assert evaluate(role, f"__{role}_problems", **settings) == []
+    check_url(url)

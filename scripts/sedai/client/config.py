@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sedai.core import toml
+from sedai.core import ping, toml
 
 CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 DATABASE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -139,6 +139,7 @@ class ClientConfig:
     staging_directory: Path | None = None
     databases: tuple[Database, ...] = ()
     drill: Drill = field(default_factory=Drill)
+    ping_url: str = ""
 
     def __post_init__(self) -> None:
         if self.schema != 1:
@@ -147,6 +148,7 @@ class ClientConfig:
             raise ValueError(f"client {self.client!r} must be lower-case letters, digits, dots, dashes.")
         if self.language not in LANGUAGES:
             raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
+        ping.check_url(self.ping_url)
         if not self.sources:
             raise ValueError("sources is empty: nothing would be backed up.")
         names = [database.name for database in self.databases]

@@ -22,6 +22,7 @@ from sedai.client.messages import Incident, compose, compose_over
 from sedai.client.state import State
 from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
+from sedai.core.ping import FAIL, START, SUCCESS, ping
 
 EXIT_CODES = """\
 exit codes:
@@ -94,6 +95,8 @@ def carry_out(
     repeated (default: ``name``): alerts of one key are folded until a run of this key is clean, which is told too.
     """
     key = _NO_KEY.sub("x", (key or name).lower())[:100]
+    ping_url = context.config.ping_url if name == "backup" else ""
+    ping(ping_url, START, context.log)
     started = time.time()
     result = Result()
     try:
@@ -119,6 +122,8 @@ def carry_out(
     except (OSError, LockedError) as error:  # a full disk must not keep the alert back
         context.log.error("the run could not be recorded: %s", error)
     result.record.setdefault("lines", lines)
+    if not result.idle:
+        ping(ping_url, SUCCESS if code <= ExitCode.FINDINGS else FAIL, context.log)
     config = context.config
     last_good = _last_good(context.state) if result.last_good is None else result.last_good
     if code is not ExitCode.CLEAN:

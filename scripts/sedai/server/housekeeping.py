@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sedai.core.errors import ExitCode, LockedError, SedaiError
 from sedai.core.log import open_log
+from sedai.core.ping import FAIL, START, SUCCESS, ping
 from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding, incident_key
@@ -26,17 +27,21 @@ def carry_out(verb: str, config: ServerConfig) -> ExitCode:
     """
     log = open_log("sedai-server", config.log_file)
     teller = Teller(config, log)
+    ping_url = config.ping_url if verb == "watch" else ""
+    ping(ping_url, START, log)
     try:
         code = VERBS[verb](config, log)
     except LockedError:
         raise
     except Exception as error:  # whatever it is, a person hears of it
         log.exception("%s failed", verb)
+        ping(ping_url, FAIL, log)
         told = error.message if isinstance(error, SedaiError) else repr(error)
         _tell(config, teller, Finding(verb, figures={"error": told}))
         if isinstance(error, SedaiError):
             raise
         raise SedaiError(f"{verb} failed unexpectedly: {error!r}", f"See {config.log_file}.") from error
+    ping(ping_url, SUCCESS, log)
     _tell_over(config, teller, verb, "")
     return code
 
