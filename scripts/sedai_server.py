@@ -54,7 +54,7 @@ def main() -> ExitCode:
     verbs.add_parser("report", help="mail how the backups are, also when all is well")
     arguments = options.parse_args()
     settings = config.load(arguments.config)
-    become_owner(settings.store)
+    become_owner(settings.store, settings.watch.state_directory)
     if arguments.verb in ("freeze", "release"):
         return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
     if arguments.verb in housekeeping.VERBS:
@@ -92,9 +92,13 @@ def hold(settings: config.ServerConfig, client: str, reason: str | None) -> Exit
     return ExitCode.CLEAN
 
 
-def become_owner(store: Path) -> None:
-    """As root, go on as the account whose clients lie in ``store``: what root makes there the gate could not use."""
-    owned = [path.stat() for path in store.iterdir() if path.is_dir() and path.stat().st_uid != 0]
+def become_owner(store: Path, state: Path | None) -> None:
+    """As root, go on as the account whose clients lie in ``store``, or that owns the directory ``state``.
+
+    What root makes there the gate and cron could not use.
+    """
+    candidates = [*store.iterdir(), *([state] if state else [])]
+    owned = [path.stat() for path in candidates if path.is_dir() and path.stat().st_uid != 0]
     if os.geteuid() == 0 and owned:
         os.setgroups([])
         os.setgid(owned[0].st_gid)

@@ -65,16 +65,22 @@ class Disk:
 @dataclass(frozen=True)
 class Facts:
     """Everything at one moment. ``disk`` is None where the file system can't be asked; ``open`` are the keys of what the
-    watch has reported and not ended."""
+    watch has reported and not ended. ``unread_since``: for so long some stored file was not read by the scrub."""
 
     now: float
     clients: tuple[ClientFacts, ...]
     disk: Disk | None
     open: frozenset[str] = frozenset()
+    unread_since: float = 0.0
 
 
-def gather(config: ServerConfig, known_since: dict[str, float], open_keys: frozenset[str]) -> Facts:
-    """Look at the store of each configured client; nothing that is wrong there stops the look at the others."""
+def gather(
+    config: ServerConfig, known_since: dict[str, float], open_keys: frozenset[str], scrubbed: float = 0.0
+) -> Facts:
+    """Look at the store of each configured client; nothing that is wrong there stops the look at the others.
+
+    ``scrubbed``: every stored file was read then or later, or the scrub began then; 0 where it never did.
+    """
     now = time.time()
     clients = []
     for name in sorted(config.clients):
@@ -84,7 +90,8 @@ def gather(config: ServerConfig, known_since: dict[str, float], open_keys: froze
             clients.append(_client(ClientStore(config.store / name), name, since, max_age))
         except OSError as error:
             clients.append(ClientFacts(name, since, max_age, error=str(error), unseen=True))
-    return Facts(now, tuple(clients), _disk(config), open_keys)
+    unread_since = scrubbed or min((client.known_since for client in clients), default=now)
+    return Facts(now, tuple(clients), _disk(config), open_keys, unread_since)
 
 
 def _client(store: ClientStore, name: str, since: float, max_age: float) -> ClientFacts:

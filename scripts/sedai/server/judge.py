@@ -13,11 +13,13 @@ from sedai.server.facts import ClientFacts, Disk, Facts, GenerationFacts
 _DAY = 86400.0
 # So many of the newest generations tell how fast the store grows.
 _GROWTH_GENERATIONS = 7
+# A night that was missed, and the hours of the night, are no reason for a mail.
+_SCRUB_SLACK_DAYS = 2
 # What was reported as nearly full is over only when it is clearly less full again.
 _HYSTERESIS_PERCENT = 2.0
 
 CLIENT_KINDS = ("never", "stale", "small", "future", "order", "clock", "record", "unwritable")
-SERVER_KINDS = ("disk", "growth", "inodes")
+SERVER_KINDS = ("disk", "growth", "inodes", "unread")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ def incident_key(kind: str, client: str = "") -> str:
 def judge(facts: Facts, limits: Watch) -> list[Finding]:
     """Everything that is wrong, in a fixed order."""
     found = [finding for client in facts.clients for finding in _client(client, facts.now)]
-    return [*found, *_room(facts, limits)]
+    found += _room(facts, limits)
+    unread = facts.now - facts.unread_since
+    if facts.unread_since and unread > (limits.scrub_days + _SCRUB_SLACK_DAYS) * _DAY:
+        found.append(Finding("unread", figures={"seconds": unread, "limit": limits.scrub_days * _DAY}))
+    return found
 
 
 def is_known(facts: Facts, kind: str, client: str) -> bool:

@@ -18,6 +18,8 @@ from sedai.server.notebook import directory, read_notes
 
 NAMESPACE = "report"
 _TIMEOUT_SECONDS = 60
+# What the sender says when nothing waits.
+_NO_MAILS = "No mail waits."
 
 _WORDS = {
     "en": {
@@ -104,8 +106,8 @@ def report(config: ServerConfig, log: Logger) -> Alert:
     """
     state = directory(config.watch.state_directory)
     notes = read_notes(state)
-    facts = gather(config, notes.known_since, frozenset(notes.open))
     scrubbed = scrub.read_notes(state)
+    facts = gather(config, notes.known_since, frozenset(notes.open), scrubbed.unread_since)
     incidents: list[OpenIncident] = []
     mails = error = ""
     if alerts.folds(config.alert_command):
@@ -161,7 +163,7 @@ def compose(material: Material, store: str, language: str) -> Alert:
     if material.mails:
         parts.append((text["mails"], material.mails.splitlines()))
     body = "\n\n".join(f"{title}:\n" + "\n".join(lines or [text["nothing"]]) for title, lines in parts)
-    count = len(wrong) + len(still_open)
+    count = len(wrong) + len(still_open) + (material.mails not in ("", _NO_MAILS))
     subject = text["wrong"].format(count=count) if count else text["well"]
     return Alert(words.subject("", subject, language), f"{text['why']}\n\n{body}\n")
 

@@ -7,6 +7,7 @@ every share that would be overdue before the next night, so that nights that wer
 from __future__ import annotations
 
 import os
+import stat as st
 import time
 import zlib
 from collections.abc import Iterable, Sequence
@@ -44,6 +45,11 @@ class Notes:
     def whole_since(self) -> float:
         """Everything that is stored was read at this time or later; 0 while some was never read."""
         return min(self.read, default=0.0)
+
+    @property
+    def unread_since(self) -> float:
+        """For so long some stored file was not read, as far as is known; 0 where there was no scrub."""
+        return self.whole_since or self.started
 
 
 @dataclass
@@ -155,7 +161,11 @@ def _client(store: ClientStore, client: str, outcome: Outcome, days: int, suspec
             for problem in verifier.generations([generation]):
                 log.warning("%s: scrub: %s %s in %s: expected %s, found %s", client, problem.code,
                             wire.text(problem.path), problem.generation, problem.expected, problem.found)  # fmt: skip
-                found.append((_inode(os.fsencode(store.tree(generation)) + b"/" + problem.path), problem))
+                inode = _inode(os.fsencode(store.tree(generation)) + b"/" + problem.path)
+                found.append((inode, problem))
+                if problem.code == "unreadable" and inode and generation == store.newest():
+                    # A sector that can't be read any more is healed like one that lies.
+                    store.want_again([problem.path])
         except FileNotFoundError:
             if store.directory(generation).exists():
                 raise
@@ -189,10 +199,12 @@ def _unique(values: Iterable[Any]) -> list[Any]:
 
 
 def _inode(path: bytes) -> int:
+    """The inode of the regular file at ``path``; 0 where there is none."""
     try:
-        return os.lstat(path).st_ino
+        stat = os.lstat(path)
     except OSError:
         return 0
+    return stat.st_ino if st.S_ISREG(stat.st_mode) else 0
 
 
 def _read_from_disk(path: bytes) -> Digests:

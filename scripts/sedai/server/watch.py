@@ -12,7 +12,7 @@ from logging import Logger
 
 from sedai.core import lock
 from sedai.core.errors import SedaiError
-from sedai.server import alerts, words
+from sedai.server import alerts, scrub, words
 from sedai.server.alerts import Alert
 from sedai.server.config import ServerConfig
 from sedai.server.facts import Facts, gather
@@ -69,7 +69,8 @@ def watch(config: ServerConfig, log: Logger) -> Outcome:
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.exclusive(state / "watch.lock", "Another watch"):
         notes = read_notes(state)
-        facts = gather(config, notes.known_since, frozenset(notes.open))
+        scrubbed = scrub.read_notes(state)
+        facts = gather(config, notes.known_since, frozenset(notes.open), scrubbed.unread_since)
         findings = judge(facts, config.watch)
         for finding in findings:
             log.warning("watch: %s %s", finding.key, finding.figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_japanese() -> None:
         ({"rotten": {"laptop": 3}}, "laptop: 3 damaged thing(s)"),
         ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 7)]},
          "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 7 times)"),
+        ({"mails": "Given up, kept in /x:\n  1.mail"}, "Mails:\nGiven up, kept in /x:"),
         ({"error": "sudo: a password is required"}, "could not be asked: sudo: a password is required"),
     ],
 )  # fmt: skip
@@ -108,6 +110,17 @@ def test_it_is_sent_with_what_is_open_at_the_sender(
     body = (tmp_path / "body").read_text()
     assert "バックアップ失敗 (since" in capsys.readouterr().out
     assert "laptop: no generation" in body and "バックアップ失敗 (since" in body
+
+
+def test_what_the_watch_and_the_scrub_noted_is_in_it(config: ServerConfig, tmp_path: Path) -> None:
+    now = time.time()
+    notes = {"ran": now, "known_since": {"laptop": now - 20 * DAY}, "open": {}}
+    (tmp_path / "watch" / "watch.json").write_text(json.dumps(notes))
+    scrubbed = {"started": now - 20 * DAY, "read": [now - DAY] * 7, "rotten": {"laptop": {"a line": 5}}}
+    (tmp_path / "watch" / "scrub.json").write_text(json.dumps(scrubbed))
+    report(config, LOG)
+    body = (tmp_path / "body").read_text()
+    assert "Wrong now:\nlaptop: there is no backup\nlaptop: 1 damaged thing(s) in what is stored\n\n" in body
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "echo rubbish", "echo '{}'"])

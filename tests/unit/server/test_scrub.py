@@ -129,6 +129,25 @@ def test_rot_is_found_within_a_week_and_named_with_all_its_generations(
     assert store.wanted() == {b"s/07"}
 
 
+def test_what_the_disk_can_not_read_any_more_is_sent_again(
+    config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = scrub.__globals__["digest"]
+
+    def digest(path: bytes) -> object:
+        if path.endswith(b"/s/07"):
+            raise OSError(5, "Input/output error")
+        return genuine(path)
+
+    monkeypatch.setattr("sedai.server.scrub.digest", digest)
+    [finding] = scrub(replace(config, watch=replace(config.watch, scrub_days=1)), LOG).findings
+    first, second = map(str, store.generations())
+    assert finding.figures["lines"] == (
+        f"unreadable: /s/07: expected readable, found Input/output error; in {first}, {second}"
+    )
+    assert store.wanted() == {b"s/07"}
+
+
 def test_all_names_of_a_rotten_inode_are_named(config: ServerConfig, store: ClientStore) -> None:
     """Hard links of the source are one inode in the store too."""
     send(store, "s/", "s/one", content="linked")
@@ -233,6 +252,22 @@ def test_a_generation_that_is_pruned_meanwhile_is_passed_over(
 
     monkeypatch.setattr("sedai.server.scrub.digest", digest)
     assert scrub(config, LOG).findings == []
+
+
+def test_a_generation_that_is_pruned_just_now_is_passed_over(
+    config: ServerConfig, store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest = store.generations()[0]
+    genuine = lock.shared
+
+    def shared(path: Path) -> object:
+        if path == store.record_path(oldest):
+            store.directory(oldest).rename(tmp_path / "pruned")
+        return genuine(path)
+
+    monkeypatch.setattr("sedai.server.verify.lock.shared", shared)
+    assert scrub(config, LOG).findings == []
+    assert not store.directory(oldest).exists()
 
 
 def test_one_that_is_killed_begins_again(

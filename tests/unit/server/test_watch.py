@@ -197,6 +197,17 @@ def test_lost_notes_leave_nothing_open_for_ever(server: Server, damage: str | No
     assert server.told() == []
 
 
+def test_a_scrub_that_stopped_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.seal(1, 1)
+    assert watch(server.config, LOG).findings == ()
+    later = time.time() + 10 * 86400
+    monkeypatch.setattr("sedai.server.facts.time.time", lambda: later)
+    assert [finding.kind for finding in watch(server.config, LOG).findings] == ["stale", "unread"]
+    notes = {"started": 1.0, "read": [later - 86400] * 7, "rotten": {}}
+    (server.root / "watch" / "scrub.json").write_text(json.dumps(notes))
+    assert [finding.kind for finding in watch(server.config, LOG).findings] == ["stale"]
+
+
 def test_two_at_once_do_not_meet(server: Server) -> None:
     with lock.exclusive(server.root / "watch" / "watch.lock", "a watch"), pytest.raises(LockedError):
         watch(server.config, LOG)

@@ -137,6 +137,12 @@ def test_growth(generations: tuple[GenerationFacts, ...], expected: float) -> No
     assert growth(Facts(NOW, (one, one), ROOMY)) == pytest.approx(2 * expected)
 
 
+@pytest.mark.parametrize(("days", "expected"), [(9, []), (9.1, ["unread"])])
+def test_a_scrub_that_does_not_come_around_is_told(days: float, expected: list[str]) -> None:
+    assert kinds(client(*daily(5)), unread_since=NOW - days * DAY) == expected
+    assert kinds(client(*daily(5)), unread_since=0.0) == []
+
+
 def test_the_last_good_generation_is_the_newest_that_can_be_read() -> None:
     found = client(generation(1, 4 * DAY), generation(2, 3 * DAY), generation(3, HOUR, error="damaged"))
     assert {finding.last_good for finding in judge(Facts(NOW, (found,), ROOMY), LIMITS)} == {"g2"}
