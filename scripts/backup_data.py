@@ -43,7 +43,7 @@ def main() -> ExitCode:
                 return back_up(context, quiet=quiet, resume=arguments.resume)
             except LockedError:
                 if arguments.catch_up:
-                    return Result()  # what was missed is being caught up already
+                    return Result(idle=True)  # what was missed is being caught up already
                 raise
 
         command = sys.argv[0]

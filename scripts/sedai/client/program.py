@@ -41,7 +41,7 @@ class Result:
 
     ``last_good``: the newest generation known to be whole, where the program knows better than the run records.
     ``incident``: why the run counts as failed though its work was done; a key of the messages.
-    ``notes``: what a report lists without being a finding.
+    ``notes``: what a report lists without being a finding. ``idle``: nothing was done, so that nothing is over by it.
     """
 
     findings: Sequence[str] = ()
@@ -49,6 +49,7 @@ class Result:
     last_good: str | None = None
     incident: str = ""
     notes: Sequence[str] = ()
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def carry_out(
         incident = Incident(result.incident or kind, lines, last_good, command, result.notes)
         alert = compose(incident, config.client, str(config.log_file), config.language)
         context.outbox.send(replace(alert, incident=key), config)
+    elif result.idle:
+        context.outbox.flush_alone(config)
     else:
         context.outbox.resolve(compose_over(name, key, config.client, last_good, config.language), config)
     return code, result

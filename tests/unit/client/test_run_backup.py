@@ -52,7 +52,7 @@ def result(**changes: Any) -> Result:
     record: dict[str, Any] = run_backup._record(Outcome(Tally(), record={"generation": "G", "files": 3}), False)
     notes = changes.pop("notes", ())
     findings = changes.pop("findings", ())
-    return Result(findings, record | {"databases": []} | changes, notes=notes)
+    return Result(findings, record | {"databases": [], "canary": {"unmade": []}} | changes, notes=notes)
 
 
 def test_a_plain_summary_has_nothing_of_databases() -> None:
