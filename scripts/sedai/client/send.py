@@ -15,6 +15,8 @@ from sedai.core.wire import PARTIAL_DIRECTORY
 
 OUT_FORMAT = "%i|%C|%l|%n"
 
+_END_SECONDS = 10.0
+
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
@@ -100,29 +102,48 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     failures: list[Exception] = []
     readers = [
         threading.Thread(target=_feed, args=(process.stdin, paths, failures), daemon=True),
-        threading.Thread(target=errors.extend, args=(process.stderr,), daemon=True),
+        threading.Thread(target=_collect, args=(process.stderr, errors), daemon=True),
     ]
     for reader in readers:
         reader.start()
-    with process:  # closes the pipes
-        try:
-            for line in process.stdout:
-                parsed = parse_line(line)
-                if parsed is None:
-                    continue
-                path, digest, size = parsed
-                if digest:
-                    sent.digests[path] = digest
-                    on_file(size)
-            for reader in readers:
-                reader.join()
-        except BaseException:
-            process.terminate()  # rsync keeps the part of a file that it has
-            raise
+    try:
+        for line in process.stdout:
+            parsed = parse_line(line)
+            if parsed is None:
+                continue
+            path, digest, size = parsed
+            if digest:
+                sent.digests[path] = digest
+                on_file(size)
+        for reader in readers:
+            reader.join()
         sent.status = process.wait()
+    finally:
+        _end(process)
     if failures:
         raise failures[0]
     sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End rsync where it still runs; never waits for a server that hangs.
+
+    The SSH master holds the other end of stderr as long as such a server does not answer, so whoever reads closes it.
+    """
+    if process.poll() is None:
+        process.terminate()  # rsync keeps the part of a file that it has
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def _collect(stream: IO[bytes], lines: list[bytes]) -> None:
+    with stream:
+        lines.extend(stream)
 
 
 def _feed(stream: IO[bytes], paths: Iterable[bytes], failures: list[Exception]) -> None:

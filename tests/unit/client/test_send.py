@@ -1,10 +1,19 @@
-"""What rsync prints, understood."""
+"""What rsync prints, understood; and rsync ended with the run, whatever hangs."""
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from sedai.client import send
 from sedai.client.send import parse_line
+from sedai.core.errors import StoppedError
 
 DIGEST = b"eefac9d87100cd1336b2e733a5484425"
 NONE = b" " * 32
@@ -25,3 +34,54 @@ NONE = b" " * 32
 )
 def test_a_line_of_rsync(line: bytes, expected: tuple[bytes, bytes, int] | None) -> None:
     assert parse_line(line) == expected
+
+
+@pytest.fixture
+def stopped_soon() -> Iterator[None]:
+    """A signal that ends the run like SIGTERM, in a moment."""
+
+    def stopped(number: int, frame: object) -> None:
+        raise StoppedError("told to stop")
+
+    before = signal.signal(signal.SIGALRM, stopped)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+# As with a server that hangs: another program, which nobody ends, holds rsync's stderr (the SSH master does).
+HANGING = "sleep 30 <&- >&- & echo $$ $! >&3; exec sleep 30"
+# One that hears no TERM.
+DEAF = "trap '' TERM; : & echo $$ $! >&3; while :; do sleep 0.1; done"
+
+
+@pytest.mark.parametrize("script", [HANGING, DEAF], ids=["hanging", "deaf"])
+def test_a_run_that_is_stopped_ends_rsync_and_waits_for_nobody(
+    script: str, stopped_soon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "_END_SECONDS", 0.5)
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    with pytest.raises(StoppedError):
+        send.push(["sh", "-c", f"exec 3>{pids}; {script}"], iter([b"a"]), send.Sent(), lambda count: None)
+    assert time.monotonic() - started < 5
+    rsync, other = map(int, pids.read_text().split())
+    with pytest.raises(ProcessLookupError):
+        os.kill(rsync, 0)
+    if script is HANGING:
+        os.kill(other, signal.SIGKILL)
+        for reader in set(threading.enumerate()) - {threading.current_thread()}:
+            reader.join(5)
+
+
+def test_the_pipes_are_closed_at_the_end(tmp_path: Path) -> None:
+    sent = send.Sent()
+    line = "<f+++++++++|eefac9d87100cd1336b2e733a5484425|12|etc/hosts"
+    argv = ["sh", "-c", f"cat >{tmp_path}/fed; echo '{line}'; echo complaint >&2; exit 23"]
+    before = len(os.listdir("/proc/self/fd"))
+    send.push(argv, iter([b"etc/hosts"]), sent, lambda count: None)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (tmp_path / "fed").read_bytes() == b"etc/hosts\0"
+    assert (sent.status, sent.complaints) == (23, ["complaint"])
+    assert list(sent.digests) == [b"etc/hosts"]
