@@ -76,6 +76,7 @@ def test_the_drill_is_as_it_was_set(render: Evaluate) -> None:
 @pytest.mark.parametrize("setting, value", [
     ("backup_client_drill_files", 0),
     ("backup_client_drill_directory", "var/tmp"),
+    ("backup_client_drill_directory", "/" + "x" * 46),
     ("backup_client_drill_schedule", "@monthly"),
 ])  # fmt: skip
 def test_a_drill_that_cannot_work_is_refused(evaluate: Evaluate, setting: str, value: object) -> None:

@@ -20,6 +20,7 @@ DATABASES = {
 }
 ACCOUNTS = {"main/@globals", "wiki/@globals"}
 DIRECTORIES = "/var/tmp/sedai-drill-"
+TEMPORARY = "ls -d /tmp/sedai-* 2>/dev/null; true"
 # The dump of this one begins after somebody has deleted rows that were counted.
 LOSING_PG_DUMP = b"""\
 #!/bin/bash
@@ -204,11 +205,13 @@ class TestEnds:
         assert live(client) == before
 
     def test_a_killed_one_s_server_is_ended_by_the_next(self, client: Machine, backup: dict[str, Any]) -> None:
-        before = live(client)
+        before, temporary = live(client), client.run(TEMPORARY)
         assert struck(client, "KILL") == 137
         there = left(client)
         assert any("postgres" in line for line in there)
+        assert any("ssh" in line for line in there)
         record = drill(client, "--files", "1", "--database", "notes")
         assert there[0] in record["remarks"][0]
         assert left(client) == []
+        assert client.run(TEMPORARY) == temporary
         assert live(client) == before

@@ -14,6 +14,8 @@ CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 DATABASE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 DATABASE_KINDS = ("postgresql", "mariadb", "mysql", "sqlite")
 LANGUAGES = ("en", "ja")
+# A socket's path has at most 107 bytes; ssh needs the last 61.
+_LONGEST_DRILL_DIRECTORY = 46
 DEFAULT_PATH = Path("~/.config/sedai/client.toml")
 
 
@@ -99,6 +101,10 @@ class Drill:
     def __post_init__(self) -> None:
         if self.files < 1 or self.bytes < 1 or not self.directory.is_absolute():
             raise ValueError("files and bytes must be at least 1, and directory an absolute path.")
+        if len(os.fsencode(self.directory)) > _LONGEST_DRILL_DIRECTORY:
+            raise ValueError(
+                f"directory {self.directory} is too long for the sockets in it; {_LONGEST_DRILL_DIRECTORY} bytes are the most."
+            )
 
 
 @dataclass(frozen=True)

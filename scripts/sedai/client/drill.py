@@ -95,8 +95,8 @@ def drill(
     parent = context.config.drill.directory
     with lock.exclusive(_lock(context.state), "A restore drill of this machine"):
         leftovers = throwaway.clear_leftovers(parent)
-        with (Connection(context.config.server) as connection, throwaway.directory(parent) as place,
-              throwaway.temporary_files(place / "temporary")):  # fmt: skip
+        with (throwaway.directory(parent) as place, throwaway.temporary_files(place / "t"),
+              Connection(context.config.server) as connection):  # fmt: skip
             context.outbox.flush(connection)
             run = _Run(context, connection, reporter, place, wishes, server)
             run.report.remarks += leftovers

@@ -20,7 +20,7 @@ _LOCK = "lock"
 _NEW_SECONDS = 60.0
 _END_SECONDS = 15.0
 # What a drill starts. PostgreSQL ends at once, and tidily, on SIGQUIT.
-_PROGRAMS = dict.fromkeys(("rsync", "mariadbd", "mysqld", "mariadb", "psql", "pg_restore"), signal.SIGTERM)
+_PROGRAMS = dict.fromkeys(("rsync", "ssh", "mariadbd", "mysqld", "mariadb", "psql", "pg_restore"), signal.SIGTERM)
 _PROGRAMS |= {"postgres": signal.SIGQUIT, "initdb": signal.SIGTERM, "mariadb-install": signal.SIGTERM}
 
 

@@ -53,6 +53,12 @@ def write(directory: Path, *notes: Notes) -> None:
         (directory / one.file).write_text("dump\n")
 
 
+def test_a_directory_in_which_no_socket_fits_is_refused() -> None:
+    assert len(str(Drill(directory=Path("/" + "x" * 45)).directory)) == 46
+    with pytest.raises(ValueError, match="too long for the sockets"):
+        Drill(directory=Path("/" + "x" * 46))
+
+
 class TestSurvey:
     """What of a generation is drilled."""
 
@@ -324,11 +330,11 @@ class World:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.tree = root / "tree"
-        self.place = root / "place"
+        self.place = Path(tempfile.mkdtemp(dir="/var/tmp"))  # sockets need a short path
         self.complaints: list[str] = []
         self.failure: Exception | None = None
         self.restored: list[list[Path]] = []
-        for directory in (self.tree / "etc", self.tree / "staging", self.place):
+        for directory in (self.tree / "etc", self.tree / "staging"):
             directory.mkdir(parents=True)
         for number in range(10):
             (self.tree / f"etc/file {number}").write_text("x" * 100)
@@ -402,7 +408,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path, monkeypatch)
     yield made
-    assert list(made.place.iterdir()) == []
+    made.place.rmdir()  # where a drill left something this fails
 
 
 class TestDrill:
