@@ -157,6 +157,15 @@ class Mailbox:
         assert body is not None
         return f"{message['Subject']}\n{body.get_content()}"
 
+    def wait(self, word: str, before: set[str]) -> str:
+        """Wait for the mail that has a word in its subject and was not there before; returns its text."""
+
+        def look() -> str:
+            texts = (self.read(name) for name in sorted(self.names() - before))
+            return next((text for text in texts if word in text.splitlines()[0]), "")
+
+        return wait_for(f"a mail about {word!r}", look)
+
 
 @pytest.fixture(scope="session")
 def client() -> Machine:
@@ -173,17 +182,13 @@ def replacement() -> Machine:
     return Machine("replacement")
 
 
+@pytest.fixture(scope="session")
+def mailbox() -> Mailbox:
+    return Mailbox(testinfra.get_host(f"podman://sedai-{LAB}-mail"))
+
+
 @pytest.fixture
-def new_mail() -> Callable[[str], str]:
+def new_mail(mailbox: Mailbox) -> Callable[[str], str]:
     """Waits for the mail that arrives in this test and has a word in its subject; returns its text."""
-    mailbox = Mailbox(testinfra.get_host(f"podman://sedai-{LAB}-mail"))
     before = mailbox.names()
-
-    def wait(word: str) -> str:
-        def look() -> str:
-            texts = (mailbox.read(name) for name in sorted(mailbox.names() - before))
-            return next((text for text in texts if word in text.splitlines()[0]), "")
-
-        return wait_for(f"a mail about {word!r}", look)
-
-    return wait
+    return lambda word: mailbox.wait(word, before)

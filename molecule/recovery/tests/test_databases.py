@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, STAGING, STATE, STORE, Machine, wait_for
+from conftest import CONFIGURATION, STAGING, STATE, STORE, Machine, Mailbox, wait_for
 
 # Of the password in the inventory; nothing that quotes it changes this part.
 SECRET = "anybody-7391"
@@ -268,9 +268,8 @@ class TestUnchanged:
 class TestFailure:
     """One database that can't be dumped stops nothing else, and its last good dump stays."""
 
-    def test_a_stopped_server(
-        self, client: Machine, server: Machine, loaded: Loaded, new_mail: Callable[[str], str]
-    ) -> None:
+    def test_a_stopped_server(self, client: Machine, server: Machine, loaded: Loaded, mailbox: Mailbox) -> None:
+        mails = mailbox.names()
         good = client.backup()["generation"]
         client.run(f"echo new > {LETTER}")
         client.postgresql("shop", 'INSERT INTO "Lager"."注文" DEFAULT VALUES')
@@ -279,7 +278,7 @@ class TestFailure:
             record = client.backup(expect=1)
         finally:
             client.run("systemctl start mariadb")
-        text = new_mail("client: backup done")
+        text = mailbox.wait("client: backup done", mails)
         assert "wiki" in text
         assert "stale" in text
 
