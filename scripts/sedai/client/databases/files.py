@@ -7,10 +7,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sedai.core.errors import IntegrityError
+from sedai.client.progress import size
+from sedai.core.errors import IntegrityError, SedaiError
 
 _CHUNK = 1 << 20
 _TAIL = 4096
+
+
+def refuse_without_space(directory: Path, wanted: int) -> None:
+    """Insist on ``wanted`` free bytes in ``directory``.
+
+    Raises:
+        SedaiError: there are less.
+    """
+    found = os.statvfs(directory)
+    free = found.f_bavail * found.f_frsize
+    if free < wanted:
+        raise SedaiError(f"{directory} has {size(free)} free, this may need {size(wanted)}.", "Make room there.")
 
 
 def ends_with(dump: Path, mark: bytes) -> None:

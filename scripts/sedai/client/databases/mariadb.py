@@ -14,11 +14,14 @@ from typing import IO
 from sedai.client.databases import files
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
-from sedai.core.errors import IntegrityError, ProcessError, SedaiError
+from sedai.core.errors import IntegrityError, ProcessError, SedaiError, UsageError
 from sedai.core.process import Result, run
 
 _CONNECT_SECONDS = 20
 _END = b"-- Dump completed"
+_STOP = "Stop the programs that use it, then run this again."
+# On a disk, which /tmp may not be.
+_TEMPORARY = "/var/tmp"  # noqa: S108  only the parent of a directory that nobody else can enter
 # The last one: what a server makes of the lost+found of its own file system.
 _OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql", "#mysql50#lost+found"})
 # Names and texts, in which anything can stand. Possessive: a text can have a gigabyte, and nothing is tried twice.
@@ -169,7 +172,26 @@ class MariaDB:
             with contextlib.suppress(SedaiError):
                 self._ask(f"DROP DATABASE {name}")
             raise
-        return []
+        return [] if self._access.throw_away else self._without_definers(database)
+
+    def _without_definers(self, database: str) -> list[str]:
+        """Views, triggers, routines and events that run as accounts that are not there: they fail when they are used."""
+        schema = _literal(database)
+        defined = self._ask(" UNION ".join(
+            f"SELECT DISTINCT DEFINER FROM information_schema.{table} WHERE {column} = {schema}"
+            for table, column in (("VIEWS", "TABLE_SCHEMA"), ("TRIGGERS", "TRIGGER_SCHEMA"),
+                                  ("ROUTINES", "ROUTINE_SCHEMA"), ("EVENTS", "EVENT_SCHEMA"))
+        ))  # fmt: skip
+        try:
+            listed = self._ask("SELECT User, Host FROM mysql.user")
+        except ProcessError:
+            return []  # this account may not see the others
+        there = {f"{user}@{host}" if host else user for user, host in listed}
+        missing = sorted({definer for (definer,) in defined} - there)
+        return [
+            f"{database}: what runs as {definer} fails, that account is not there; bring the accounts back too (@globals)."
+            for definer in missing
+        ]
 
     def _load_accounts(self, dump: Path) -> list[str]:
         """Make the accounts that are not there; those that are stay as they are, password included."""
@@ -192,8 +214,14 @@ class MariaDB:
         }
 
     def set_aside(self, database: str, aside: str) -> None:
-        """There is no renaming: ``database`` is copied through a dump, the copy's rows are counted, then it is dropped."""
-        with tempfile.TemporaryDirectory() as directory:
+        """There is no renaming: ``database`` is copied through a dump, the copy's rows are counted, then it is dropped.
+
+        Raises:
+            UsageError: somebody uses the database: what is written meanwhile would be lost.
+        """
+        self._refuse_in_use(database)
+        files.refuse_without_space(Path(_TEMPORARY), 2 * self.size(database))
+        with tempfile.TemporaryDirectory(dir=_TEMPORARY) as directory:
             dump = Path(directory) / "dump.sql"
             dumped = self.dump(database, dump)
             self.prove(database, dump, dumped.tables)
@@ -201,9 +229,32 @@ class MariaDB:
                 "", "mariadb", database, dump.name, "", dump.stat().st_size, dumped.tables, settings=dumped.settings
             )
             self.load(dump, notes, aside)
-        if self.row_counts(aside) != dumped.tables:
-            raise IntegrityError(f"The copy {aside} of {database} has other row counts; {database} is untouched.")
+        try:
+            if self.row_counts(aside) != dumped.tables:
+                raise IntegrityError(f"The copy {aside} of {database} has other row counts; {database} is untouched.")
+            self._refuse_in_use(database)
+            if self._checksums(database) != self._checksums(aside):
+                raise UsageError(f"{database} was written to while it was copied; it is untouched.", _STOP)
+        except BaseException:
+            self._ask(f"DROP DATABASE {_identifier(aside)}")
+            raise
         self._ask(f"DROP DATABASE {_identifier(database)}")
+
+    def _refuse_in_use(self, database: str) -> None:
+        users = self._ask(
+            "SELECT DISTINCT USER FROM information_schema.PROCESSLIST "
+            f"WHERE DB = {_literal(database)} AND ID <> CONNECTION_ID() ORDER BY 1"
+        )
+        if users:
+            names = ", ".join(name for (name,) in users)
+            raise UsageError(f"{database} is in use by {names}; nothing was changed.", _STOP)
+
+    def _checksums(self, database: str) -> dict[str, str]:
+        """A checksum of each table's content, by the server."""
+        name = _identifier(database)
+        return {
+            table: self._ask(f"CHECKSUM TABLE {name}.{_identifier(table)}")[0][1] for table in self._tables(database)
+        }
 
     def _tables(self, database: str) -> list[str]:
         listed = self._ask(

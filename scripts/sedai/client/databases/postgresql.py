@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from sedai.client.databases import files
+from sedai.client.databases import files, properties
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError, UsageError
@@ -45,11 +45,23 @@ WHERE c.relkind = 'r' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_sche
 ORDER BY 1
 """
 _ROLES = """
-SELECT DISTINCT r.rolname FROM pg_roles r WHERE r.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())
+SELECT DISTINCT r.rolname FROM pg_roles r, pg_database d WHERE d.datname = current_database() AND (
+  r.oid = d.datdba
   OR r.oid IN (SELECT s.refobjid FROM pg_shdepend s WHERE s.refclassid = 'pg_authid'::regclass
-               AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()))
+               AND (s.dbid = d.oid OR s.classid = 'pg_database'::regclass AND s.objid = d.oid)))
 ORDER BY 1
 """
+
+
+# What a person can do about the server's words.
+_HINTS = (
+    ("Is the server running", "Start it, or install it first: apt install postgresql."),
+    ("is being accessed by other users", "Stop the programs that use the database, then run this again."),
+    (
+        "permission denied to create database",
+        "Name an account that may create databases, or restore through another server entry.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -208,10 +220,26 @@ class PostgreSQL:
                           f"--dbname={_conninfo(database)}", stdin=stream)  # fmt: skip
             with self._session(database) as session:
                 session.ask("ANALYZE")
+            findings += self._set_properties(database, notes.settings, owners=owners)
         except BaseException:
             with contextlib.suppress(SedaiError):
                 self.drop(database)
             raise
+        return findings
+
+    def _set_properties(self, database: str, settings: dict[str, str], *, owners: bool) -> list[str]:
+        """Who may connect, the settings and the comment of the database itself; what the server refuses is told."""
+        findings = []
+        told = json.loads(settings.get("properties", "{}"))
+        wanted = properties.statements(
+            told, database, settings.get("owner", ""), roles=owners, identifier=_identifier, literal=_literal
+        )
+        for statement in wanted:
+            try:
+                with self._session(self._maintenance_for(database)) as session:
+                    session.ask(statement)
+            except ProcessError as error:
+                findings.append(f"{database}: `{statement}` was refused: {error.stderr.splitlines()[0]}")
         return findings
 
     def _refuse_without_roles(self, wanted: list[str], entry: str) -> None:
@@ -357,7 +385,8 @@ class _Session:
         self._complaints.seek(0)
         text = self._complaints.read().decode(errors="replace").strip()
         words = text.removeprefix("psql: ").removeprefix("error: ") or f"psql ended with status {status}"
-        return ProcessError(f"PostgreSQL ({self._database}): {words}", status, words)
+        hints = (hint for said, hint in _HINTS if said in words)
+        return ProcessError(f"PostgreSQL ({self._database}): {words}", status, words, next(hints, ""))
 
     def value(self, sql: str) -> str:
         """The only field of the only row; psql prints an empty one as nothing."""
@@ -389,6 +418,7 @@ class _Session:
             "provider": provider if provider != "libc" else "",
             "icu_locale": locale if provider == "icu" else "",
             "builtin_locale": locale if provider == "builtin" else "",
+            "properties": self.value(properties.QUERY),
             "roles": json.dumps([name for (name,) in self.ask(_ROLES)], ensure_ascii=False),
         }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sedai.client.databases import files
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import Notes
-from sedai.core.errors import IntegrityError, SedaiError
+from sedai.core.errors import IntegrityError, SedaiError, UsageError
 
 _BUSY_SECONDS = 60
 # What SQLite would take for the log of any database that it finds beside it.
@@ -124,8 +124,13 @@ class SQLite:
         return _counts(self._file(database))
 
     def set_aside(self, database: str, aside: str) -> None:
-        """Copy the file, log included, to ``aside``, then remove it."""
+        """Copy the file, log included, to ``aside``, then remove it.
+
+        Raises:
+            UsageError: a program has it open: it would go on writing to a file that nobody finds any more.
+        """
         path, copy = self._file(database), Path(aside)
+        _refuse_in_use(path)
         _refuse_logs(copy)
         try:
             status = path.stat()
@@ -135,6 +140,7 @@ class SQLite:
         try:
             with _words(str(path)):
                 _copy(_connect(path, "rw"), copy)
+            _refuse_in_use(path)
         except BaseException:
             copy.unlink()
             raise
@@ -143,6 +149,40 @@ class SQLite:
             os.chown(copy, status.st_uid, status.st_gid)
         for ending in ("", *_LOGS):
             path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
+def _refuse_in_use(path: Path) -> None:
+    """Insist that no other process has the database open, as far as this account can see.
+
+    Raises:
+        UsageError: one has; the text names it.
+    """
+    wanted = {
+        (status.st_dev, status.st_ino)
+        for status in map(_status, (Path(os.path.realpath(path)), *_logs_of(path)))
+        if status
+    }
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):  # gone, or another account's
+            for descriptor in (process / "fd").iterdir():
+                status = _status(descriptor, follow=True)
+                if status and (status.st_dev, status.st_ino) in wanted:
+                    name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                    raise UsageError(f"{path} is in use by process {process.name} ({name}); nothing was changed.",
+                                     "Stop the programs that use it, then run this again.")  # fmt: skip
+
+
+def _logs_of(path: Path) -> tuple[Path, ...]:
+    return tuple(path.with_name(path.name + ending) for ending in _LOGS)
+
+
+def _status(path: Path, *, follow: bool = False) -> os.stat_result | None:
+    try:
+        return path.stat() if follow else path.lstat()
+    except OSError:
+        return None
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -15,7 +15,7 @@ import pytest
 from sedai.client.databases import sqlite
 from sedai.client.databases.notes import Notes
 from sedai.client.databases.sqlite import SQLite
-from sedai.core.errors import IntegrityError, SedaiError
+from sedai.core.errors import IntegrityError, SedaiError, UsageError
 
 # Only root can give files to others and read them then.
 OTHER = 65534 if os.geteuid() == 0 else os.geteuid()
@@ -333,3 +333,16 @@ def test_set_aside_overwrites_nothing(tmp_path: Path) -> None:
     with pytest.raises(SedaiError):
         SQLite("app", path).set_aside("app", str(tmp_path / "new.db"))
     assert path.exists() and not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_one_that_a_program_has_open_is_not_set_aside(tmp_path: Path, mode: str) -> None:
+    """It would go on writing to a file that nobody finds any more."""
+    path = make(tmp_path / "app.db", f"PRAGMA journal_mode = {mode}", "CREATE TABLE t (a)")
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    with program(path, "db.execute('INSERT INTO t VALUES (1)')") as process:
+        for name in (path, link):
+            with pytest.raises(UsageError, match=rf"in use by process {process.pid} \("):
+                SQLite("app", name).set_aside("app", str(tmp_path / "aside.db"))
+    assert path.exists() and not (tmp_path / "aside.db").exists()
