@@ -16,6 +16,7 @@ from typing import Any
 from sedai.client import live, plan, send, settle
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem, Scan
@@ -29,13 +30,16 @@ from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
 _FSTAB = Path("/etc/fstab")
+# The server keeps as many lines of what a backup lacks.
+_MOST_TOLD = 100
 
 
 @dataclass
 class Outcome:
     """What a backup did. ``record``: the sealed generation's record, empty for a dry run.
 
-    ``left_out``: what is not in the backup because the person said so, in words.
+    ``left_out``: what is not in the backup because the person said so, in words; ``not_in_backup``: with the rest of what
+    is not in it.
     """
 
     tally: Tally
@@ -47,6 +51,7 @@ class Outcome:
     changed_while_read: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    not_in_backup: list[str] = field(default_factory=list)
 
 
 class Run:
@@ -95,7 +100,6 @@ class Run:
         self._reporter.say(f"send: {len(sent.digests)} files")
         with self._timed("seal"):
             self._seal(base, base_sha256, base_manifest, found, sent)
-        outcome.problems.extend(settle.problems(found, sent.complaints))
         outcome.sent_files = len(sent.digests)
         outcome.vanished = [wire.text(path) for path in sorted(found.gone, key=manifest.order)]
         outcome.changed_while_read = len(found.unstable)
@@ -199,6 +203,8 @@ class Run:
                 stream.write(wire.encode_change(change))
             stream.write(wire.CHANGES_END)
         outcome = self._outcome
+        outcome.problems.extend(settle.problems(found, sent.complaints))
+        outcome.not_in_backup = not_in_backup(outcome.problems, outcome.left_out)
         entries = outcome.tally.entries - found.entries_lost
         request = {
             "base": base,
@@ -206,6 +212,7 @@ class Run:
             "entries": entries,
             "started": self._started.isoformat(timespec="seconds"),
             "sources": [str(source.path) for source in self._config.scanned],
+            "not_in_backup": outcome.not_in_backup[:_MOST_TOLD],
         }
         new_manifest = self._state.base.with_name("sealed.manifest")
         with (

@@ -84,7 +84,8 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
     }
     damaged = {finding.generation for finding in answers.findings}
     whole = [name for name in verified["checked"] if name not in damaged]
-    return Result([str(finding) for finding in findings], record, whole[-1] if whole else "")
+    lacking = context.state.not_in_backup()
+    return Result([str(finding) for finding in findings], record, whole[-1] if whole else "", notes=lacking)
 
 
 def tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:
@@ -133,5 +134,6 @@ def summary(result: Result) -> str:
     read = f", {record['read_files']} files with {size(record['read_bytes'])} read" if record["level"] == "full" else ""
     lines = [f"Checked {which} ({record['level']}): {record['entries']} entries{read}."]
     lines += [f"PROBLEM {line}" for line in result.findings]
+    lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
     lines.append("Everything is as it was sealed." if not result.findings else f"{len(result.findings)} problem(s).")
     return "\n".join(lines) + "\n"

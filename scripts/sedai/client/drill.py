@@ -113,6 +113,7 @@ class _Run:
     def __init__(self, context: Context, connection: Connection, reporter: Reporter, place: Path, wishes: Wishes,
                  server: drill_databases.Server) -> None:  # fmt: skip
         self._config: ClientConfig = context.config
+        self._lacking = context.state.not_in_backup()
         self._connection = connection
         self._reporter = reporter
         self._place = place
@@ -240,7 +241,7 @@ class _Run:
             "seconds": self._seconds | {"all": round(seconds, 2)},
             "minutes": round(seconds / 60, 2),
         }
-        return Result(self.report.findings, record)
+        return Result(self.report.findings, record, notes=self._lacking)
 
 
 @dataclass(frozen=True)
@@ -274,6 +275,7 @@ def summary(result: Result) -> str:
     end = f"{problems} problem(s)" if problems else "everything came back as it was"
     lines = [f"PROBLEM {line}" for line in result.findings]
     lines += [f"Note: {line}" for line in record["remarks"]]
+    lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
     lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
     lines.append(f"Restored {', '.join(parts)} in {_duration(record['seconds']['all'])}; {end}.")
     sample = f"--generation {record['generation']} --seed {record['seed']} --files {record['most_files']}"

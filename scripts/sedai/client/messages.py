@@ -91,7 +91,7 @@ _LABELS = {
         "last": "Last good generation",
         "none": "none is known",
         "next": "Run this next",
-        "left_out": "Not in the backup, as configured",
+        "left_out": "Not in the newest backup",
         "more": "… and {count} more; the log file has all of them: {log}",
     },
     "ja": {
@@ -100,7 +100,7 @@ _LABELS = {
         "last": "最後の正常な世代",
         "none": "不明",
         "next": "次に実行するコマンド",
-        "left_out": "設定によりバックアップ対象外",
+        "left_out": "最新のバックアップに含まれないもの",
         "more": "… ほか {count} 件。すべてログファイルにあります: {log}",
     },
 }

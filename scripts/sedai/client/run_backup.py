@@ -7,22 +7,12 @@ from dataclasses import asdict
 from sedai.client import backup
 from sedai.client.connection import Connection
 from sedai.client.databases.notes import Notes
+from sedai.client.describe import describe
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
-from sedai.client.scan import Problem
 from sedai.client.stage import look, stage
 from sedai.core import lock, wire
 from sedai.core.errors import PausedError, SedaiError
-
-_WORDS = {
-    "unreadable": "could not be read; the generation keeps the last version that could, if there is one",
-    "source_missing": "is missing; the generation keeps what it held last",
-    "source_empty": "is empty now; the generation keeps what it held last",
-    "source_is_symlink": "is a symbolic link; its target is not backed up",
-    "not_mounted": "is not mounted, so what belongs there is not in this backup",
-    "live_database": "holds files that a database server may be writing, and no dump of it is configured; their copy may "
-    "be of no use. Add it to backup_client_databases, exclude it, or name it in backup_client_accept_live",
-}
 
 
 def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False, resume: bool = False) -> Result:
@@ -95,14 +85,6 @@ def _after(context: Context) -> list[str]:
     return failed
 
 
-def describe(problem: Problem) -> str:
-    """One line about ``problem`` for people."""
-    path = f"/{wire.text(problem.path)}" if problem.path else ""
-    if problem.code in _WORDS:
-        return f"{path} {_WORDS[problem.code]} ({problem.detail})."
-    return f"{path} {problem.code}: {problem.detail}".strip()
-
-
 def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
     return {
         "dry_run": dry_run,
@@ -117,6 +99,7 @@ def _record(outcome: backup.Outcome, dry_run: bool) -> dict[str, object]:
         "pruned": outcome.pruned,
         "seconds": outcome.seconds,
         "left_out": outcome.left_out,
+        "not_in_backup": outcome.not_in_backup,
         "findings": [problem._asdict() | {"path": wire.text(problem.path)} for problem in outcome.problems],
     }
 

@@ -118,6 +118,11 @@ class State:
             except ValueError:
                 continue
 
+    def not_in_backup(self) -> list[str]:
+        """What the newest backup said that it lacks, one line each."""
+        sealed = [run for run in self.runs() if run.get("program") == "backup" and run.get("generation")]
+        return [str(line) for line in sealed[-1].get("not_in_backup", ())] if sealed else []
+
     def is_due(self, program: str, every_hours: float = 24.0) -> bool:
         """Whether the last run of ``program`` that was done, whatever it found, began longer ago than ``every_hours``."""
         done = (float(run["started"]) for run in self.runs() if run["program"] == program and run["exit"] <= 1)

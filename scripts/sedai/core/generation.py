@@ -14,6 +14,7 @@ from sedai.core.errors import IntegrityError
 
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
+_LATER = ("anomaly", "not_in_backup")
 _DAY = "%Y-%m-%d"
 
 
@@ -44,7 +45,8 @@ class Generation:
 class Record:
     """``generation.json``: what is known of a sealed generation without reading its manifest.
 
-    ``anomaly``: why pruning stopped at this generation, in words; earlier versions did not write it.
+    ``anomaly``: why pruning stopped at this generation, in words. ``not_in_backup``: what the client said it lacks, one
+    line each. Earlier versions wrote neither.
     """
 
     generation: str
@@ -64,6 +66,7 @@ class Record:
     sources: tuple[str, ...]
     schema: int = 1
     anomaly: str = ""
+    not_in_backup: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write the record as JSON, one key a line."""
@@ -90,9 +93,10 @@ class Record:
         """
         try:
             values = {
-                item.name: table[item.name] for item in fields(cls) if item.name in table or item.name != "anomaly"
+                item.name: table[item.name] for item in fields(cls) if item.name in table or item.name not in _LATER
             }
-            values["sources"] = tuple(str(source) for source in values["sources"])
+            for name in ("sources", "not_in_backup"):
+                values[name] = tuple(str(line) for line in values.get(name, ()))
         except (KeyError, TypeError) as error:
             raise IntegrityError(f"A generation record is damaged: {error!r}") from error
         for item in fields(cls):

@@ -28,6 +28,7 @@ class GenerationFacts:
     new_bytes: int = 0
     is_first: bool = False
     error: str = ""
+    not_in_backup: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _client(store: ClientStore, name: str, since: float, max_age: float) -> Clie
         try:
             record = store.record(generation)
             found.append(GenerationFacts(str(generation), moment, record.files, record.bytes, record.new_bytes,
-                                         not record.previous))  # fmt: skip
+                                         not record.previous, not_in_backup=record.not_in_backup))  # fmt: skip
         except IntegrityError as error:
             found.append(GenerationFacts(str(generation), moment, error=error.message))
     return ClientFacts(name, since, max_age, tuple(found), _skew(store), _try_to_write(store))

@@ -36,6 +36,7 @@ _WORDS = {
         "day",
         "none": "{client}: no generation",
         "rotten": "{client}: {count} damaged thing(s) in what is stored",
+        "lacks": "Not in the newest backups",
         "disk": "Disk of {store}",
         "room": "{free} of {total} free ({percent} % used)",
         "days": ", enough for {days} days, not counting what pruning frees",
@@ -59,6 +60,7 @@ _WORDS = {
         "client": "{client}: {count} 世代、最新は {newest} ({age} 前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
         "none": "{client}: 世代なし",
         "rotten": "{client}: 保存データの破損 {count} 件",
+        "lacks": "最新のバックアップに含まれないもの",
         "disk": "{store} のディスク",
         "room": "{total} のうち空き {free} (使用率 {percent} %)",
         "days": "、約 {days} 日分 (古い世代の削除で空く分は含まない)",
@@ -157,6 +159,7 @@ def compose(material: Material, store: str, language: str) -> Alert:
         (text["wrong_now"], wrong),
         (text["open"], still_open),
         (text["clients"], [_client(client, material.facts.now, language) for client in material.facts.clients]),
+        (text["lacks"], [line for client in material.facts.clients for line in _lacks(client)]),
         (text["disk"].format(store=store), [_room(material.facts, language)]),
         (text["scrub"], [_scrubbed(material.whole_since, language)]),
     ]
@@ -182,6 +185,10 @@ def _client(client: ClientFacts, now: float, language: str) -> str:
         bytes=words.size(newest.bytes),
         daily=words.size(growth(Facts(now, (client,), None))),
     )
+
+
+def _lacks(client: ClientFacts) -> list[str]:
+    return [f"{client.name}: {line}" for line in client.whole[-1].not_in_backup] if client.whole else []
 
 
 def _room(facts: Facts, language: str) -> str:

@@ -31,6 +31,8 @@ from sedai.server.store import ClientStore
 from sedai.server.stored import STAT_ATTRIBUTE
 
 _PROGRESS_SECONDS = 2.0
+# What a client may say of what its backup lacks.
+_MOST_LINES, _LONGEST_LINE = 100, 300
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Request:
     entries: int
     started: str
     sources: tuple[str, ...]
+    not_in_backup: tuple[str, ...] = ()
 
     @classmethod
     def from_table(cls, table: dict[str, Any]) -> Request:
@@ -57,9 +60,14 @@ class Request:
                 int(table["entries"]),
                 str(table["started"])[:40],
                 tuple(str(source) for source in table["sources"]),
+                tuple(_printable(line) for line in list(table.get("not_in_backup", ()))[:_MOST_LINES]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"The request to seal is not complete: {error!r}") from error
+
+
+def _printable(line: object) -> str:
+    return "".join(char if char.isprintable() else "?" for char in str(line)[:_LONGEST_LINE])
 
 
 def seal(
@@ -126,6 +134,7 @@ def seal(
         sedai_version=__version__,
         sources=request.sources,
         anomaly=reason,
+        not_in_backup=request.not_in_backup,
     )
     record.write(staging / "generation.json")
     note = restore_note.text(record, store.tree(generation), manifest.read(staging / "manifest"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from sedai.client.check import Answers, freshness, tampered, unwatched
+from sedai.client.check import Answers, freshness, summary, tampered, unwatched
+from sedai.client.program import Result
+from sedai.client.state import State
 from sedai.core import wire
 
 SEALED = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
@@ -65,3 +68,17 @@ def test_a_problem_names_path_generation_expected_and_found() -> None:
     answers.take({"problem": problem})
     [finding] = answers.findings
     assert str(finding) == f"content: /etc/\\xff\\n in {NAME}: expected CRC32 1, found CRC32 2"
+
+
+def test_each_report_lists_what_the_newest_backup_lacks(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    assert state.not_in_backup() == []
+    state.record_run({"program": "backup", "generation": "G1", "not_in_backup": ["/old"]})
+    state.record_run({"program": "backup", "generation": "G2", "not_in_backup": ["/srv/x is missing"]})
+    state.record_run({"program": "backup", "generation": ""})  # it failed
+    state.record_run({"program": "check", "generation": "G2"})
+    assert state.not_in_backup() == ["/srv/x is missing"]
+    record = {"level": "quick", "checked": ["G2"], "entries": 3}
+    assert "NOT IN THE NEWEST BACKUP: /srv/x is missing\n" in summary(
+        Result(record=record, notes=state.not_in_backup())
+    )

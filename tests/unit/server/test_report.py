@@ -143,3 +143,17 @@ def test_one_that_can_not_be_sent_is_an_error(config: ServerConfig) -> None:
         housekeeping.carry_out("report", config)
     with pytest.raises(ConfigError):
         report(replace(config, watch=Watch()), LOG)
+
+
+@pytest.mark.parametrize(
+    ("language", "title"), [("en", "Not in the newest backups"), ("ja", "最新のバックアップに含まれないもの")]
+)
+def test_what_the_newest_backup_lacks_is_told_every_week(language: str, title: str) -> None:
+    generations = (
+        replace(LAPTOP.generations[0], not_in_backup=("/old: gone",)),
+        replace(LAPTOP.generations[1], not_in_backup=("/var/lib/redis holds live files",)),
+    )
+    facts = replace(WELL.facts, clients=(DESK, replace(LAPTOP, generations=generations)))
+    body = compose(replace(WELL, facts=facts), "/srv/sedai", language).body
+    assert f"{title}:\nlaptop: /var/lib/redis holds live files\n" in body
+    assert "/old" not in body

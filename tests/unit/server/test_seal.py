@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -250,3 +252,24 @@ def test_each_kind_of_damage_is_found(store: ClientStore) -> None:
         assert expected in found
     assert len(found) == 7
     assert {"s/flip", "s/gone", "s/kind"} <= {os.fsdecode(path) for path in store.wanted()}
+
+
+def test_what_the_client_says_it_lacks_is_kept_in_bounds() -> None:
+    table = {"base": "", "base_manifest_sha256": "", "entries": 1, "started": "now", "sources": ["/s"]}
+    assert Request.from_table(table).not_in_backup == ()
+    told = Request.from_table(table | {"not_in_backup": ["/x\nBcc: y\x1b[31m", "é" * 1000, *["z"] * 500]}).not_in_backup
+    assert told[:2] == ("/x?Bcc: y?[31m", "é" * 300) and len(told) == 100
+    with pytest.raises(UsageError):
+        Request.from_table(table | {"not_in_backup": 7})
+
+
+def test_a_record_keeps_what_its_backup_lacks(store: ClientStore, tmp_path: Path) -> None:
+    changes = send(store, "s/", "s/f")
+    request = Request("", "", 2, "now", ("/s",), ("/a", "/b"))
+    record = seal(store, "laptop", request, iter(changes), lambda answer: None, lambda checked: None)
+    assert record.not_in_backup == ("/a", "/b")
+    record.write(tmp_path / "record")
+    assert Record.read(tmp_path / "record") == record
+    table = json.loads((tmp_path / "record").read_text())
+    del table["not_in_backup"], table["anomaly"]  # as an earlier version wrote it
+    assert Record.from_table(table) == replace(record, not_in_backup=(), anomaly="")

@@ -1,0 +1,33 @@
+"""Problems of a backup in words for people, and which of them mean that something is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sedai.client.scan import Problem
+from sedai.core import wire
+
+_WORDS = {
+    "unreadable": "could not be read; the generation keeps the last version that could, if there is one",
+    "source_missing": "is missing; the generation keeps what it held last",
+    "source_empty": "is empty now; the generation keeps what it held last",
+    "source_is_symlink": "is a symbolic link; its target is not backed up",
+    "not_mounted": "is not mounted, so what belongs there is not in this backup",
+    "live_database": "holds files that a database server may be writing, and no dump of it is configured; their copy may "
+    "be of no use. Add it to backup_client_databases, exclude it, or name it in backup_client_accept_live",
+}
+
+
+def describe(problem: Problem) -> str:
+    """One line about ``problem`` for people."""
+    path = f"/{wire.text(problem.path)}" if problem.path else ""
+    if problem.code in _WORDS:
+        return f"{path} {_WORDS[problem.code]} ({problem.detail})."
+    return f"{path} {problem.code}: {problem.detail}".strip()
+
+
+def not_in_backup(problems: Iterable[Problem], left_out: Sequence[str]) -> list[str]:
+    """What is not in a backup as a person may believe, one line each; ``left_out``: what is not by their own word."""
+    return [describe(problem) for problem in problems if problem.code in _WORDS or problem.code == "database"] + list(
+        left_out
+    )
