@@ -32,7 +32,7 @@ def ledger(client: Machine) -> Iterator[str]:
         "ALTER DATABASE ledger CONNECTION LIMIT 7; COMMENT ON DATABASE ledger IS E'it''s \\\\ a ledger'",
     )
     client.mariadb(
-        "mysql", "CREATE USER writer@localhost; CREATE DATABASE ledger; GRANT ALL ON ledger.* TO writer@localhost"
+        "mysql", "CREATE USER writer@localhost; CREATE DATABASE ledger; GRANT ALL ON `ledger%`.* TO writer@localhost"
     )
     client.mariadb(
         "ledger",
