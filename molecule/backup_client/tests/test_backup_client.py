@@ -61,7 +61,7 @@ class TestConfiguration:
             "max_age_hours": 50,
             "accept_live": [],
         }
-        assert loaded["drill"] == {"files": 200, "directory": "/var/tmp"}
+        assert loaded["drill"] == {"files": 200, "bytes": 1 << 30, "directory": "/var/tmp"}
 
     def test_it_is_private(self, client: Host) -> None:
         for path in (f"{HOME}/.config/sedai/client.toml", f"{HOME}/.ssh/sedai_ed25519"):
