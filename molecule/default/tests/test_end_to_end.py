@@ -182,7 +182,7 @@ class TestIntegrity:
         assert sorted((finding["generation"], "/" + finding["path"]) for finding in findings) == [
             (generation, f"{data}/rotten") for generation in holding
         ]
-        text = new_mail("client")
+        text = new_mail("integrity check found")
         assert f"{data}/rotten" in text
         assert all(generation in text for generation in holding)
         assert not set(generations[:-3]) & set(text.split())
@@ -202,7 +202,7 @@ class TestIntegrity:
         finally:
             server.run_expect([0], f"mv /srv/sedai/client/5 {directory}/5 && touch -r /root/times {directory}")
         assert f"{data}/5"[1:] in [finding["path"] for finding in findings]
-        assert f"{data}/5" in new_mail("client")
+        assert f"{data}/5" in new_mail("integrity check found")
         assert client.check()["findings"] == []
 
 
@@ -213,7 +213,7 @@ class TestFailure:
         failing = client.configuration("/root/failing.toml", {"before": '["echo the dump broke >&2; exit 7"]'})
         before = client.generations()
         assert "the dump broke" in client.program("backup_data.py", "--config", failing, expect=3)
-        assert "the dump broke" in new_mail("client")
+        assert "the dump broke" in new_mail("backup FAILED")
         assert client.generations() == before
         assert "the dump broke" in client.host.file("/root/project/logs/sedai.log").content_string
 
@@ -224,7 +224,7 @@ class TestFailure:
         client.write("/root/missing.toml", text)
         record = client.backup("--config", "/root/missing.toml", expect=1)
         assert record["generation"] == client.generations()[-1]
-        assert "/srv/not there" in new_mail("client")
+        assert "/srv/not there" in new_mail("backup done")
 
     def test_a_second_run_at_the_same_time_says_who_runs(self, client: Client) -> None:
         slow = client.configuration("/root/slow.toml", {"before": '["touch /root/started; sleep 4"]'})
@@ -242,10 +242,15 @@ class TestFailure:
         server.run_expect([0], "systemctl stop ssh")
         try:
             assert "can't be reached" in client.program("backup_data.py", expect=3)
+            # The same again waits too, and is folded by the server.
+            assert "can't be reached" in client.program("backup_data.py", expect=3)
         finally:
             server.run_expect([0], "systemctl start ssh")
         client.backup()
-        assert "can't be reached" in new_mail("client")
+        assert "can't be reached" in new_mail("backup FAILED")
+        assert "was reported 2 times" in new_mail("backup is clean again")
+        still_open = server.check_output("runuser -u admin -- /home/admin/scripts/send_alert_email.sh --incidents")
+        assert "client:client:backup" not in still_open
 
     def test_an_interrupted_run_is_never_listed_and_goes_on_where_it_was(
         self, client: Client, server: Host, data: str
