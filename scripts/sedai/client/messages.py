@@ -118,8 +118,8 @@ _OVER = {
     },
 }
 _PROGRAMS = {
-    "en": {"backup": "backup", "check": "integrity check"},
-    "ja": {"backup": "バックアップ", "check": "整合性チェック"},
+    "en": {"backup": "backup", "check": "integrity check", "drill": "restore drill"},
+    "ja": {"backup": "バックアップ", "check": "整合性チェック", "drill": "復元訓練"},
 }
 
 _SHOWN_DETAILS = 50
