@@ -203,6 +203,7 @@ class TestRefusals:
             {"name": "twice", "public_key": ""},
             {"name": "twice", "public_key": ""},
             {"name": "lines", "public_key": "ssh-ed25519 AAAA\nssh-ed25519 AAAA"},
+            {"name": "quota", "public_key": "", "quota_gib": 0},
             {"name": "options", "public_key": 'command="sh" ssh-ed25519 AAAA'},
         ]
         output = play(
@@ -216,6 +217,7 @@ class TestRefusals:
             "a name twice",
             "lines in backup_server_clients has a public_key that is not one line",
             "options in backup_server_clients has a public_key that is not one line",
+            "quota_gib in backup_server_clients must be at least 1",
             "must be an absolute path",
             "at least 1",
         ):

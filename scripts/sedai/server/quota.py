@@ -67,7 +67,9 @@ class Quota:
 
     def limit(self) -> Limit:
         """For the receiver: what a file may have, and the words that end it."""
-        largest = None if self.quota_gib is None else max(_CHUNK, self.free_bytes())
+        largest = None
+        if self.quota_gib is not None:
+            largest = max(_CHUNK, self.free_bytes() - _disk_use(self.store.incoming))
         return Limit(largest, self.used_up)
 
     def copy(self, source: IO[bytes], target: IO[bytes]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +60,7 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
 
 
 def _watch(process: subprocess.Popen[bytes], limit: Limit) -> str:
-    """Wait for the end; words where the limit was exceeded before."""
+    """Wait for the end, or for the client to go away; words where the limit was exceeded before."""
     looked = 0.0
     while True:
         try:
@@ -68,10 +70,17 @@ def _watch(process: subprocess.Popen[bytes], limit: Limit) -> str:
             words = limit.exceeded()
             # Looking may take as long as there are files; it must not cost more than a tenth of the time.
             looked = time.monotonic() - began
-            if words:
+            if words or _nobody_listens():
                 return words
         else:
             return ""
+
+
+def _nobody_listens() -> bool:
+    """Whether the other end of standard output is closed: a receiver that was taken over need not end by that itself."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0))
 
 
 def _wait_for_all() -> None:

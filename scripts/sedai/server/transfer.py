@@ -57,7 +57,7 @@ def parse(command: str) -> Transfer:
     rest = tuple(word for word in words[1:] if not _BANDWIDTH.match(word))
     if not sending and rest == _RECEIVE:
         return Transfer(short[2])
-    if sending and rest[:-1] == _SEND and rest[-1].startswith("/") and rest[-1].endswith("/"):
+    if sending and rest[:-1] == _SEND and rest[-1].startswith("/") and rest[-1].endswith("/") and rest[-1].strip("/"):
         return Transfer(short[2], rest[-1].strip("/"))
     raise refused
 
@@ -85,7 +85,9 @@ def sandboxed(command: Sequence[str], readable: dict[Path, str], writable: dict[
     binds = [word for path, place in readable.items() for word in ("--ro-bind", str(path), place)]
     binds += [word for path, place in writable.items() for word in ("--bind", str(path), place)]
     return [
-        *("bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"),
+        # No user namespaces inside: in one of its own a process would have rights over much more of the kernel.
+        *("bwrap", "--unshare-all", "--unshare-user", "--disable-userns"),
+        *("--die-with-parent", "--new-session", "--clearenv"),
         *("--setenv", "PATH", "/usr/bin", "--setenv", "LANG", "C.UTF-8"),
         *("--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"),
         *("--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from sedai.server.quota import Quota
 from sedai.server.receiver import Limit, LimitError
 from sedai.server.store import ClientStore
 
+ROOT = Path(__file__).parents[3]
 MIB = 1 << 20
 BYTES = random.Random(2)  # noqa: S311  not for secrets
 
@@ -101,3 +104,18 @@ def test_what_a_transfer_leaves_behind_is_waited_for(tmp_path: Path) -> None:
     assert done.read_text() == "x\n"
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_transfer_ends_when_nobody_listens() -> None:
+    script = "import sys; from sedai.server import receiver; receiver.run(['sleep', '60'])"
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+    ) as process:
+        assert process.stdout is not None
+        time.sleep(1)
+        process.stdout.close()
+        process.wait(30)
+    assert time.monotonic() - began < 30

@@ -81,6 +81,12 @@ def test_any_text_is_refused_or_one_of_ours(text: str) -> None:
         transfer.parse(f"rsync {text}")
 
 
+@pytest.mark.parametrize("tree", ["/", "//", "", "20260101T031500Z-000001"])
+def test_a_pull_of_no_generation_is_no_push(tree: str) -> None:
+    with pytest.raises(UsageError):
+        transfer.parse(PULL.replace("/20260101T031500Z-000001/", tree))
+
+
 def test_the_receiver_is_built_here() -> None:
     command = transfer.receive_command(transfer.parse(PUSH), Path("/base"), Path("/delta"))
     assert " ".join(command) == PUSH.replace("--partial-dir .sedai-partial", "--partial-dir .sedai-partial")
