@@ -12,7 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Each page and its twin.
-PAIRS = [("README.md", "README.ja.md"), ("docs/restore.md", "docs/restore.ja.md")]
+PAIRS = [
+    ("README.md", "README.ja.md"),
+    ("docs/restore.md", "docs/restore.ja.md"),
+    ("docs/security.md", "docs/security.ja.md"),
+]
 PAGES = [page for pair in PAIRS for page in pair]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
