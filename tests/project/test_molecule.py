@@ -31,6 +31,7 @@ def test_scenario_has_only_playbooks_that_are_run(scenario: str) -> None:
     assert {path.name for path in (ROOT / "molecule" / scenario).glob("*.y*ml")} <= PLAYBOOKS
 
 
+@pytest.mark.timeout(2400)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str) -> None:
     path = f"{ROOT}/.venv/bin:{ROOT}/molecule/shared/bin:{os.environ['PATH']}"
@@ -46,7 +47,8 @@ def test_scenario(scenario: str) -> None:
     )
     output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     sys.stdout.write(output)  # pytest shows it where the scenario fails
-    assert done.returncode == 0, f"the scenario {scenario} failed"
+    why = "\n".join(re.findall(r"^(?:FAILED|ERROR|fatal:|E  ).*", output, re.MULTILINE))
+    assert done.returncode == 0, f"the scenario {scenario} failed:\n{why}"
     prepared = ("prepare",) if (ROOT / "molecule" / scenario / "prepare.yml").exists() else ()
     for step in (*STEPS, *prepared):
         assert re.search(rf"{scenario} [>➜] {step}: Executed: Successful", output), f"{step} did not run"

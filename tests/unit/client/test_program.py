@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,8 +202,12 @@ def test_no_error_ends_a_program_with_a_wrong_code(
     def work() -> ExitCode:
         raise error
 
-    with pytest.raises(SystemExit) as ended:
-        exit_with(work)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            exit_with(work)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert ended.value.code == code
     assert capsys.readouterr().err
 

@@ -113,8 +113,21 @@ def test_a_program_whose_directory_may_not_be_asked_is_known_by_its_words(
     monkeypatch.setattr(os, "readlink", refused)
     program = shutil.copy("/bin/sh", tmp_path / "postgres")
     with throwaway.directory(tmp_path) as place:
-        process = subprocess.Popen([program, "-c", "read line", "x", "-D", f"{place}/data"], stdin=subprocess.PIPE)
+        # What runs the tests in the background may have told them to ignore this signal.
+        argv = [
+            "env",
+            "--default-signal=QUIT",
+            program,
+            "-c",
+            "echo; while :; do sleep 0.1; done",
+            "x",
+            "-D",
+            f"{place}/data",
+        ]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE)
         with process:
+            assert process.stdout is not None
+            process.stdout.readline()  # before that it may still have the name of the one that started it
             throwaway.end_programs(place)
             assert process.wait(5) == -signal.SIGQUIT
 

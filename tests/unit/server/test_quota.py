@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sealing import put, sealed
 
-from sedai.server import quota, receiver
+from sedai.server import quota
 from sedai.server.quota import Quota
-from sedai.server.receiver import Limit, LimitError
+from sedai.server.receiver import LimitError
 from sedai.server.store import ClientStore
 
 ROOT = Path(__file__).parents[3]
@@ -83,39 +83,53 @@ def test_a_short_request_is_copied(store: ClientStore) -> None:
     assert target.getvalue() == b"x" * 100
 
 
+def received(script: str, **streams: int) -> subprocess.Popen[str]:
+    """A process of its own that receives: it waits for all its children, and this one has some that stay."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"from sedai.server import receiver\n{script}"],
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        **streams,
+    )
+
+
 def test_a_transfer_ends_when_the_limit_is_reached() -> None:
+    script = """
+answers = iter(["", "", "used up"])
+try:
+    receiver.run(["sleep", "60"], receiver.Limit(None, lambda: next(answers)))
+except receiver.LimitError as error:
+    raise SystemExit(str(error))
+"""
     began = time.monotonic()
-    answers = iter(["", "", "used up"])
-    with pytest.raises(LimitError, match="used up"):
-        receiver.run(["sleep", "60"], Limit(None, lambda: next(answers)))
-    assert time.monotonic() - began < 20
+    with received(script, stderr=subprocess.PIPE) as process:
+        assert process.communicate(timeout=50)[1] == "used up\n"
+    assert process.returncode == 1
+    assert time.monotonic() - began < 50
 
 
 def test_a_file_has_no_more_than_the_limit(tmp_path: Path) -> None:
     target = tmp_path / "f"
-    status = receiver.run(["sh", "-c", f"exec dd if=/dev/zero of={target} bs=65536 count=64 2>/dev/null"], Limit(MIB))
-    assert status != 0
+    write = f"exec dd if=/dev/zero of={target} bs=65536 count=64 2>/dev/null"
+    with received(f"assert receiver.run(['sh', '-c', {write!r}], receiver.Limit({MIB})) != 0") as process:
+        assert process.wait(50) == 0
     assert target.stat().st_size == MIB
 
 
 def test_what_a_transfer_leaves_behind_is_waited_for(tmp_path: Path) -> None:
     done = tmp_path / "done"
-    assert receiver.run(["sh", "-c", f"(sleep 1; echo x >{done}) & exit 3"]) == 3
-    assert done.read_text() == "x\n"
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    leave = f"(sleep 1; echo x >{done}) & exit 3"
+    script = f"import os\nstatus = receiver.run(['sh', '-c', {leave!r}])\nos.write(1, open({str(done)!r}, 'rb').read())"
+    with received(f"{script}\nraise SystemExit(status)", stdout=subprocess.PIPE) as process:
+        assert process.communicate(timeout=50)[0] == "x\n"
+    assert process.returncode == 3
 
 
 def test_a_transfer_ends_when_nobody_listens() -> None:
-    script = "import sys; from sedai.server import receiver; receiver.run(['sleep', '60'])"
     began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
-    ) as process:
+    with received("receiver.run(['sleep', '60'])", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         time.sleep(1)
         process.stdout.close()
-        process.wait(30)
-    assert time.monotonic() - began < 30
+        process.wait(50)
+    assert time.monotonic() - began < 50
