@@ -8,20 +8,17 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sedai.client.config import Database
 from sedai.client.databases.engine import Engine
-from sedai.client.databases.notes import GLOBALS, SUFFIX, Notes, full_name
+from sedai.client.databases.notes import GLOBALS, SUFFIX, Notes, age, differing, full_name
 from sedai.core import wire
 from sedai.core.errors import IntegrityError, SedaiError, StoppedError, UsageError
 from sedai.core.manifest import Entry
 
 Server = Callable[[str, Path], AbstractContextManager[Engine]]
-
-_SHOWN_TABLES = 5
 
 
 @dataclass(frozen=True)
@@ -158,28 +155,6 @@ def _load(engine: Engine, directory: Path, notes: Notes, *, with_accounts: bool,
     report.findings += [f"{notes.name}: {problem}" for problem in problems]
     seconds = round(time.monotonic() - started, 3)
     return Loaded(notes.name, seconds, len(counted), sum(counted.values()), not problems, accounts)
-
-
-def differing(noted: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
-    """Each table that does not have as many rows as were noted when the dump was made, in words."""
-    words = []
-    for table in sorted({*noted, *counted}):
-        if table not in counted:
-            words.append(f"the table {wire.text(table.encode())} did not come back; it had {noted[table]:,} rows.")
-        elif table not in noted:
-            words.append(f"the table {wire.text(table.encode())} is in the dump, but was not noted with it.")
-        elif counted[table] != noted[table]:
-            words.append(f"the table {wire.text(table.encode())} came back with {counted[table]:,} rows; "
-                         f"{noted[table]:,} were noted when it was dumped.")  # fmt: skip
-    if len(words) > _SHOWN_TABLES:
-        words[_SHOWN_TABLES:] = [f"{len(words) - _SHOWN_TABLES} more tables differ."]
-    return words
-
-
-def age(moment: str) -> str:
-    """How long ago ``moment`` (ISO 8601) was: in hours, or in days where it is longer."""
-    hours = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() / 3600
-    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 
 
 def _one_line(error: object) -> str:

@@ -17,7 +17,6 @@ from sedai.client.config import Database
 from sedai.client.connection import Connection
 from sedai.client.databases import notes as noted
 from sedai.client.databases import servers
-from sedai.client.databases.engine import Engine
 from sedai.client.databases.notes import Notes
 from sedai.client.program import Context
 from sedai.client.progress import Reporter
@@ -96,22 +95,10 @@ def restore_database(
         if done.aside:
             engine.set_aside(done.aside, target)
         raise
-    done.findings += compare(notes, target, engine)
+    if notes.database != noted.GLOBALS:
+        done.findings += [f"{target}: {line}" for line in noted.differing(notes.tables, engine.row_counts(target))]
     done.seconds = time.monotonic() - started
     return done
-
-
-def compare(notes: Notes, target: str, engine: Engine) -> list[str]:
-    """What differs between the rows that are there now and those that were noted at the dump."""
-    if notes.database == noted.GLOBALS:
-        return []
-    found = engine.row_counts(target)
-    lines = [f"{target}: the table {table} did not come back ({rows} rows)."
-             for table, rows in notes.tables.items() if table not in found]  # fmt: skip
-    lines += [f"{target}: the table {table} has {found[table]} rows, it had {rows}."
-              for table, rows in notes.tables.items() if found.get(table, rows) != rows]  # fmt: skip
-    lines += [f"{target}: the table {table} is not in the notes." for table in found if table not in notes.tables]
-    return lines
 
 
 def _target(notes: Notes, entry: Database, as_name: str) -> str:

@@ -62,9 +62,8 @@ def start(
         ProcessError: the program isn't there (status 127).
     """
     account = _account(run_as)
-    env = environment(extra_environment)
-    if account:
-        env["HOME"] = pwd.getpwnam(run_as).pw_dir
+    home = {"HOME": pwd.getpwnam(run_as).pw_dir} if account else {}
+    env = environment(home | dict(extra_environment or {}))
     try:
         return subprocess.Popen(list(argv), stdin=stdin, stdout=stdout, stderr=stderr, env=env, **account)
     except FileNotFoundError as error:

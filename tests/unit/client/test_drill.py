@@ -21,7 +21,7 @@ from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig, Database, Drill, Server, Source
 from sedai.client.databases import scratch
 from sedai.client.databases.engine import Dumped
-from sedai.client.databases.notes import GLOBALS, Notes, stem
+from sedai.client.databases.notes import GLOBALS, Notes, differing, stem
 from sedai.client.databases.sqlite import SQLite
 from sedai.client.drill import Wishes, drill, summary, survey
 from sedai.client.program import Context
@@ -149,11 +149,11 @@ class TestChoice:
 def test_every_table_must_have_the_rows_that_were_noted(
     noted: dict[str, int], counted: dict[str, int], words: list[str]
 ) -> None:
-    assert drill_databases.differing(noted, counted) == words
+    assert differing(noted, counted) == words
 
 
 def test_many_tables_that_differ_are_counted() -> None:
-    words = drill_databases.differing({f"t{number}": 1 for number in range(20)}, {})
+    words = differing({f"t{number}": 1 for number in range(20)}, {})
     assert len(words) == 6
     assert words[-1] == "15 more tables differ."
 

@@ -145,10 +145,14 @@ def test_when_loading_fails_the_present_one_is_back(monkeypatch: pytest.MonkeyPa
     assert engine.databases == {"shop": {"precious": 1}}
 
 
-@pytest.mark.parametrize("loaded, words", [
-    ({"t": 2, "u": 0}, "t has 2 rows, it had 3"), ({"t": 3}, "table u did not come back (0 rows)"),
-    ({"t": 3, "u": 0, "v": 1}, "table v is not in the notes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [
+        ({"t": 2, "u": 0}, "shop: the table t came back with 2 rows; 3 were noted"),
+        ({"t": 3}, "shop: the table u did not come back; it had 0 rows"),
+        ({"t": 3, "u": 0, "v": 1}, "shop: the table v is in the dump, but was not noted"),
+    ],
+)
 def test_rows_that_differ_from_the_notes_are_findings(
     monkeypatch: pytest.MonkeyPatch, loaded: dict[str, int], words: str
 ) -> None:

@@ -40,7 +40,7 @@ _UNESCAPES = {"\\n": "\n", "\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 class Access:
     """How a server is reached. ``host``: a name, the path of a socket, or nothing for the usual socket.
 
-    ``credentials_file``: an option file with a ``[client]`` section, read beside ``~/.my.cnf``.
+    ``credentials_file``: an option file with a ``[client]`` section, read after those of the system.
     """
 
     host: str = ""
@@ -65,6 +65,11 @@ class Access:
         options += [f"--port={self.port}"] if self.port else []
         options += [f"--user={self.user}"] if self.user else []
         return [find_program(program), *options, "--default-character-set=utf8mb4", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """``~/.my.cnf`` is read last of all: it would win over the password that was given for this server."""
+        return {"HOME": "/nonexistent"} if self.credentials_file else {}
 
 
 def find_program(name: str) -> str:
@@ -285,11 +290,11 @@ class MariaDB:
         success: tuple[int, ...] = (0,),
     ) -> Result:
         argv = self._access.command(program, *arguments)
-        run_as = self._access.run_as
+        run_as, extra = self._access.run_as, self._access.environment
         try:
             if stdin is None:
-                return run(argv, stdout=stdout, run_as=run_as, success=success)
-            return run(argv, stdin=stdin, stdout=stdout, run_as=run_as, success=success)
+                return run(argv, stdout=stdout, run_as=run_as, extra_environment=extra, success=success)
+            return run(argv, stdin=stdin, stdout=stdout, run_as=run_as, extra_environment=extra, success=success)
         except ProcessError as error:
             words = "\n".join(_errors(error.stderr)) or error.stderr or error.message
             raise ProcessError(f"MariaDB: {words}", error.status, words, error.hint) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sedai.core import wire
 from sedai.core.errors import IntegrityError
 
 # A database's own name is percent-encoded in file names, so that none can look like this.
@@ -17,6 +19,7 @@ GLOBALS = "@globals"
 SUFFIX = ".json"
 # With the endings that a dump has, and what SQLite puts behind them meanwhile, it stays below 255.
 _LONGEST = 220
+_SHOWN_TABLES = 5
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,28 @@ class Notes:
         if notes.schema != 1:
             raise IntegrityError(f"The notes {path} are of schema {notes.schema}, which this version does not know.")
         return notes
+
+
+def differing(noted: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
+    """Each table that does not have as many rows as were noted when the dump was made, in words."""
+    words = []
+    for table in sorted({*noted, *counted}):
+        if table not in counted:
+            words.append(f"the table {wire.text(table.encode())} did not come back; it had {noted[table]:,} rows.")
+        elif table not in noted:
+            words.append(f"the table {wire.text(table.encode())} is in the dump, but was not noted with it.")
+        elif counted[table] != noted[table]:
+            words.append(f"the table {wire.text(table.encode())} came back with {counted[table]:,} rows; "
+                         f"{noted[table]:,} were noted when it was dumped.")  # fmt: skip
+    if len(words) > _SHOWN_TABLES:
+        words[_SHOWN_TABLES:] = [f"{len(words) - _SHOWN_TABLES} more tables differ."]
+    return words
+
+
+def age(moment: str) -> str:
+    """How long ago ``moment`` (ISO 8601) was: in hours, or in days where it is longer."""
+    hours = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() / 3600
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 
 
 def full_name(entry: str, kind: str, database: str) -> str:

@@ -249,7 +249,8 @@ class PostgreSQL:
         if missing:
             raise UsageError(
                 f"The server has no role {', '.join(missing)}, to whom something in this database belongs.",
-                f"Bring the roles back first: restore_data.py restore-db {entry}/{GLOBALS}; or add --no-owner.",
+                f"Bring the roles back first: restore_data.py restore-db {entry}/{GLOBALS}, or another entry's {GLOBALS} "
+                "of the same server, as `restore_data.py databases` lists them; or add --no-owner.",
             )
 
     def _create(self, database: str, settings: dict[str, str], *, owners: bool) -> list[str]:

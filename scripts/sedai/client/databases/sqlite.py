@@ -127,9 +127,11 @@ class SQLite:
         """Copy the file, log included, to ``aside``, then remove it.
 
         Raises:
-            UsageError: a program has it open: it would go on writing to a file that nobody finds any more.
+            UsageError: it is no file, or a program has it open and would go on writing to one that nobody finds any more.
         """
         path, copy = self._file(database), Path(aside)
+        if not path.is_file():
+            raise UsageError(f"{path} is no file, so no database can take its place.", "Name a file with --as.")
         _refuse_in_use(path)
         _refuse_logs(copy)
         try:

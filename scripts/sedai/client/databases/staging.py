@@ -148,7 +148,7 @@ class _Server:
         earlier = list(self._earlier()) if self._directory.is_dir() else []
         for _, notes in earlier:
             self._mark_stale(notes, error)
-        kept = ", ".join(f"{notes.name} ({_age(notes.dumped)} old)" for _, notes in earlier)
+        kept = ", ".join(f"{notes.name} ({noted.age(notes.dumped)} old)" for _, notes in earlier)
         stay = f"; the generation keeps its dumps, marked stale: {kept}" if kept else ", and there is no earlier dump"
         self._problem(self._entry.name, f"could not be dumped{stay}: {error}")
 
@@ -174,7 +174,9 @@ class _Server:
                 self._problem(name, f"could not be dumped, and {missing}: {error}")
             else:
                 self._mark_stale(earlier, error)
-                kept = f"the generation keeps its dump of {earlier.dumped} ({_age(earlier.dumped)} old), marked stale"
+                kept = (
+                    f"the generation keeps its dump of {earlier.dumped} ({noted.age(earlier.dumped)} old), marked stale"
+                )
                 self._problem(name, f"could not be dumped; {kept}: {error}")
 
     def _suffix(self, database: str) -> str:
@@ -282,9 +284,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _age(moment: str) -> str:
-    """How long ago, in hours, or in days where it is longer."""
-    hours = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds() / 3600
-    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"

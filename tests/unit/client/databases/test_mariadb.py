@@ -286,6 +286,11 @@ def test_the_command_line_begins_with_where_options_come_from(access: Access, op
     assert not any("password" in word for word in argv)
 
 
+def test_a_password_that_was_given_is_not_overridden_by_the_home_directorys() -> None:
+    assert Access(credentials_file=Path("/etc/x.cnf")).environment["HOME"] == "/nonexistent"
+    assert Access().environment == {}, "without one, ~/.my.cnf is where it comes from"
+
+
 def test_mysqls_programs_do_where_mariadbs_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name.startswith("mysql") else None)
     assert mariadb.find_program("mariadb-dump") == "mysqldump"

@@ -311,6 +311,11 @@ def test_nobody_else_can_read_a_copy_while_it_is_made(tmp_path: Path, monkeypatc
     assert modes == [0o600, 0o600]
 
 
+def test_a_directory_is_not_set_aside(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no file"):
+        SQLite("app", tmp_path / "app.db").set_aside(str(tmp_path), str(tmp_path / "aside"))
+
+
 def test_set_aside_nothing_is_lost(tmp_path: Path) -> None:
     path = make(tmp_path / "app.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)")
     path.chmod(0o660)

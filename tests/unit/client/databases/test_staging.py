@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sedai.client.config import Database
-from sedai.client.databases import staging
+from sedai.client.databases import notes as noted
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
 from sedai.client.databases.staging import Report, dump_all, live_files
@@ -381,5 +381,5 @@ def test_dumps_are_private_whatever_the_umask(dump: Dump, place: Path, monkeypat
 
 def test_the_age_of_a_moment() -> None:
     now = datetime.now(UTC)
-    assert staging._age((now - timedelta(hours=71)).isoformat()) == "71 h"
-    assert staging._age((now - timedelta(days=4)).isoformat()) == "4 days"
+    assert noted.age((now - timedelta(hours=71)).isoformat()) == "71 h"
+    assert noted.age((now - timedelta(days=4)).isoformat()) == "4 days"
