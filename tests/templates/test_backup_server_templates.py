@@ -56,13 +56,14 @@ def test_the_watch_s_settings_arrive_in_the_program(render: Evaluate, tmp_path: 
     clients = [{"name": "laptop", "max_age_hours": 200}, {"name": "desk", "max_age_hours": None}]
     text = render(
         "backup_server", "server.toml.j2", backup_server_clients=clients, backup_server_language="ja",
-        backup_server_watch_max_age_hours=30, backup_server_watch_disk_percent=80,
+        backup_server_watch_max_age_hours=30, backup_server_watch_max_check_hours=0, backup_server_watch_disk_percent=80,
     )  # fmt: skip
     path = tmp_path / "server.toml"
     path.write_text(text)
     loaded = config.load(path)
     assert [loaded.max_age_hours_for(name) for name in ("laptop", "desk")] == [200, 30]
     assert (loaded.watch.state_directory, loaded.watch.disk_percent) == (Path("/var/lib/sedai/watch"), 80)
+    assert loaded.watch.max_check_hours == 0
     assert loaded.language == "ja"
 
 
@@ -83,6 +84,7 @@ def test_cron_lines_are_whole(render: Evaluate) -> None:
         ({"backup_server_watch_schedule": "1 * * * * root rm"}, "must be five fields"),
         ({"backup_server_watch_max_age_hours": 0}, "max_age_hours must be at least 1"),
         ({"backup_server_clients": [{"name": "laptop", "public_key": "", "max_age_hours": 0}]}, "laptop in"),
+        ({"backup_server_watch_max_check_hours": -1}, "max_check_hours must be at least 0"),
         ({"backup_server_watch_disk_percent": 101}, "1 to 100"),
         ({"backup_server_watch_disk_days": -1}, "at least 0"),
         ({"backup_server_ping_url": "http://hc.example.com/x"}, "must begin with https://"),

@@ -36,22 +36,26 @@ class ClientRules:
 class Watch:
     """What the watch on the server calls wrong, and where it notes what it saw (nowhere: there is no watch).
 
-    ``max_age_hours``: of the newest generation. ``disk_percent``: the disk counts as nearly full from here.
+    ``max_age_hours``: of the newest generation. ``max_check_hours``: since a client last had its generations checked, 0 for no
+    limit. ``disk_percent``: the disk counts as nearly full from here.
     ``disk_days``: for how many days of new content there must be room. ``scrub_days``: every stored byte is read anew
     within so many days.
     """
 
     state_directory: Path | None = None
     max_age_hours: int = 28
+    max_check_hours: int = 50
     disk_percent: int = 90
     disk_days: int = 3
     scrub_days: int = 7
 
     def __post_init__(self) -> None:
-        if self.max_age_hours < 1 or self.scrub_days < 1 or self.disk_days < 0 or not 1 <= self.disk_percent <= 100:
+        if min(self.max_age_hours, self.scrub_days) < 1 or min(self.disk_days, self.max_check_hours) < 0:
             raise ValueError(
-                "max_age_hours and scrub_days must be at least 1, disk_days at least 0, disk_percent 1 to 100."
+                "max_age_hours and scrub_days must be at least 1, disk_days and max_check_hours at least 0."
             )
+        if not 1 <= self.disk_percent <= 100:
+            raise ValueError("disk_percent must be 1 to 100.")
 
 
 @dataclass(frozen=True)

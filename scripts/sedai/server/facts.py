@@ -35,6 +35,7 @@ class GenerationFacts:
 class ClientFacts:
     """A configured client. ``generations`` oldest first; ``known_since``: when the watch first saw its name.
 
+    ``checked``: when it last had its generations checked, 0 where that is not known.
     ``clock_skew``: client minus server in seconds, as of its last run. ``error``: why its directory can't be used;
     ``unseen``: it can't even be looked into, so that nothing else is known.
     """
@@ -44,6 +45,7 @@ class ClientFacts:
     max_age_seconds: float
     generations: tuple[GenerationFacts, ...] = ()
     clock_skew: float = 0.0
+    checked: float = 0.0
     error: str = ""
     unseen: bool = False
 
@@ -106,7 +108,7 @@ def _client(store: ClientStore, name: str, since: float, max_age: float) -> Clie
                                          not record.previous, not_in_backup=record.not_in_backup))  # fmt: skip
         except IntegrityError as error:
             found.append(GenerationFacts(str(generation), moment, error=error.message))
-    return ClientFacts(name, since, max_age, tuple(found), _skew(store), _try_to_write(store))
+    return ClientFacts(name, since, max_age, tuple(found), _skew(store), _checked(store), _try_to_write(store))
 
 
 def _skew(store: ClientStore) -> float:
@@ -115,6 +117,13 @@ def _skew(store: ClientStore) -> float:
     except (OSError, ValueError):
         return 0.0
     return skew if math.isfinite(skew) else math.inf
+
+
+def _checked(store: ClientStore) -> float:
+    try:
+        return store.checked.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _try_to_write(store: ClientStore) -> str:

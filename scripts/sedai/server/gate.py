@@ -115,6 +115,8 @@ class Gate:
         with self._locked():
             self._refuse_without_room()
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
+            if not self.store.checked.exists():
+                self.store.checked.touch()  # from now on a check is awaited
             newest = self.store.base()
             record = self.store.record(newest) if newest else None
             free = self._quota.free_bytes()
@@ -293,6 +295,8 @@ class Gate:
         else:
             found = itertools.chain(verify.rising(everything), verifier.generations(chosen))
         problems = sum(map(self._tell, found))
+        if "paths" not in request:
+            self.store.checked.touch()
         self.log.info("%s: %s check of %s: %d problems", self.client, level, name, problems)
         return {"problems": problems, "checked": [str(generation) for generation in chosen],
                 "generations": [str(generation) for generation in everything], **asdict(verifier.tally)}  # fmt: skip

@@ -18,7 +18,7 @@ _SCRUB_SLACK_DAYS = 2
 # What was reported as nearly full is over only when it is clearly less full again.
 _HYSTERESIS_PERCENT = 2.0
 
-CLIENT_KINDS = ("never", "stale", "small", "future", "order", "clock", "record", "unwritable")
+CLIENT_KINDS = ("never", "stale", "unchecked", "small", "future", "order", "clock", "record", "unwritable")
 SERVER_KINDS = ("disk", "growth", "inodes", "unread")
 
 
@@ -50,7 +50,7 @@ def incident_key(kind: str, client: str = "") -> str:
 
 def judge(facts: Facts, limits: Watch) -> list[Finding]:
     """Everything that is wrong, in a fixed order."""
-    found = [finding for client in facts.clients for finding in _client(client, facts.now)]
+    found = [finding for client in facts.clients for finding in _client(client, facts.now, limits)]
     found += _room(facts, limits)
     unread = facts.now - facts.unread_since
     if facts.unread_since and unread > (limits.scrub_days + _SCRUB_SLACK_DAYS) * _DAY:
@@ -65,7 +65,7 @@ def is_known(facts: Facts, kind: str, client: str) -> bool:
     return kind == "unwritable" or not any(one.name == client and one.unseen for one in facts.clients)
 
 
-def _client(client: ClientFacts, now: float) -> Iterator[Finding]:
+def _client(client: ClientFacts, now: float, limits: Watch) -> Iterator[Finding]:
     whole = client.whole
     last_good = whole[-1].name if whole else ""
 
@@ -80,6 +80,9 @@ def _client(client: ClientFacts, now: float) -> Iterator[Finding]:
     if broken:
         yield finding("record", names=", ".join(generation.name for generation in broken), error=broken[-1].error)
     yield from _age(client, now, finding)
+    limit = limits.max_check_hours * 3600.0
+    if limit and client.checked and now - client.checked > limit:
+        yield finding("unchecked", seconds=now - client.checked, limit=limit)
     if whole:
         yield from _size(whole, finding)
     if len(client.generations) > 1:

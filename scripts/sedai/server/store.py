@@ -39,6 +39,11 @@ class ClientStore:
         return self.root / "frozen"
 
     @property
+    def checked(self) -> Path:
+        """Its mtime tells when the client last had its generations checked, or when it first began a backup."""
+        return self.root / "checked"
+
+    @property
     def lock(self) -> Path:
         """Held by whatever changes anything of this client."""
         return self.root / "lock"

@@ -113,6 +113,20 @@ def test_one_client_may_be_slower(server: Server) -> None:
     assert watch(slow, LOG).findings == ()
 
 
+def test_a_client_that_backs_up_and_checks_no_more_is_told(server: Server) -> None:
+    server.seal(2, 1)
+    checked = server.store.checked
+    assert watch(server.config, LOG).findings == (), "nothing is known of one that never began"
+    ask(server.config, "begin")
+    long_ago = time.time() - 51 * 3600
+    os.utime(checked, (long_ago, long_ago))
+    ask(server.config, "begin")
+    assert [finding.kind for finding in watch(server.config, LOG).findings] == ["unchecked"]
+    ask(server.config, "verify")
+    assert watch(server.config, LOG).findings == ()
+    assert server.told() == [("incident", "client.laptop.unchecked"), ("resolved", "client.laptop.unchecked")]
+
+
 def test_a_client_that_never_came_is_told_since_it_was_configured(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,11 +245,17 @@ def test_without_a_place_for_its_notes_there_is_no_watch(server: Server) -> None
         watch(replace(server.config, watch=Watch()), LOG)
 
 
-def status(config: ServerConfig) -> dict[str, object]:
+def ask(config: ServerConfig, verb: str) -> dict[str, object]:
+    """The gate's answer to a client whose clock is right."""
     answers = io.BytesIO()
-    Gate(config, "laptop", io.BytesIO(b'{"protocol": 1}\n'), answers, LOG).serve("status")
-    result: dict[str, object] = json.loads(answers.getvalue())["result"]
+    request = json.dumps({"protocol": 1, "time": time.time()}).encode() + b"\n"
+    Gate(config, "laptop", io.BytesIO(request), answers, LOG).serve(verb)
+    result: dict[str, object] = json.loads(answers.getvalue().splitlines()[-1])["result"]
     return result
+
+
+def status(config: ServerConfig) -> dict[str, object]:
+    return ask(config, "status")
 
 
 def test_the_gate_tells_when_the_watch_ran(server: Server) -> None:

@@ -68,6 +68,10 @@ def kinds(found: ClientFacts, disk: Disk | None = ROOMY, **changes: object) -> l
         # Older than its predecessor: only the newest two, so that it is over with the next one.
         (client(generation(1, HOUR), generation(2, 2 * HOUR)), ["order"]),
         (client(generation(1, HOUR), generation(2, 2 * HOUR), generation(3, 0)), []),
+        # The check, which the client asks for; one that never began a backup owes none.
+        (client(*daily(2), checked=NOW - 50 * HOUR), []),
+        (client(*daily(2), checked=NOW - 50 * HOUR - 1), ["unchecked"]),
+        (client(*daily(2), checked=0.0), []),
         # Suspiciously small: half of the median of the earlier ones.
         (client(*daily(5, files=500)), []),
         (client(*daily(5, files=499)), ["small"]),
