@@ -14,7 +14,7 @@ SCRIPTS = role_tables.PROJECT / "scripts"
 # Role -> entry files and packages. core/ goes everywhere, whole or as far as it is imported.
 PARTS = {
     "backup_client": (
-        ("backup_data.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py"),
+        ("backup_data.py", "backup_status.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py"),
         ("core", "client"),
     ),
     "backup_server": (("sedai_gate.py", "sedai_server.py"), ("core", "server")),

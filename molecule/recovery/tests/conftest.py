@@ -108,6 +108,10 @@ class Machine:
         record: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith("{")))
         return record
 
+    def sent_bytes(self) -> int:
+        """How much this machine has sent so far."""
+        return int(self.run("cat /sys/class/net/eth0/statistics/tx_bytes"))
+
     def generations(self) -> list[str]:
         """The generations that the server lists, oldest first."""
         return [record["generation"] for record in json.loads(self.program("restore_data.py", "list", "--json"))]

@@ -224,10 +224,22 @@ class TestSecrets:
     """A password is in one file, for one account, and nowhere else."""
 
     def test_it_is_in_a_file_of_its_own(self, client: Machine) -> None:
-        path = f"{CONFIGURATION}/databases/tcp"
-        assert client.run(f"stat -c '%a %U' {path}").split() == ["600", "root"]
-        assert SECRET in client.read(path).decode()
-        assert client.run(f"grep -rl {SECRET} {CONFIGURATION}").split() == [path]
+        paths = [f"{CONFIGURATION}/databases/{name}" for name in ("tcp", "vaulted")]
+        for path in paths:
+            assert client.run(f"stat -c '%a %U' {path}").split() == ["600", "root"]
+            assert SECRET in client.read(path).decode()
+        assert sorted(client.run(f"grep -rl {SECRET} {CONFIGURATION}").split()) == paths
+
+    @pytest.mark.parametrize(
+        ("entry", "database", "tables"),
+        [("pgpass", "emptyish", {"public.Empty": 0}), ("mycnf", "small", {"t": 3}), ("vaulted", "small", {"t": 3})],
+    )
+    def test_each_way_to_a_password_leads_into_its_server(
+        self, server: Machine, loaded: Loaded, entry: str, database: str, tables: dict[str, int]
+    ) -> None:
+        noted = notes(server, loaded.record["generation"], f"{entry}/{database}.json")
+        assert noted["tables"] == tables
+        assert noted["stale_since"] == ""
 
     def test_it_is_on_no_command_line_and_in_no_environment(self, loaded: Loaded) -> None:
         assert "pg_dump --host=127.0.0.1" in loaded.watched
@@ -265,6 +277,22 @@ class TestUnchanged:
         )["dumped"]  # fmt: skip
 
 
+class TestChanged:
+    """Of a large dump in which little changed, little goes over the wire."""
+
+    def test_a_row_that_changed_costs_no_whole_dump(self, client: Machine, server: Machine, loaded: Loaded) -> None:
+        before = client.backup()
+        client.postgresql("shop", "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid % 20000 = 7")
+        sent = client.sent_bytes()
+        after = client.backup()
+        sent = client.sent_bytes() - sent
+        for entry in ("main", "tcp"):
+            name = stored(after["generation"], f"{entry}/shop.dump")
+            assert inode(server, name) != inode(server, stored(before["generation"], f"{entry}/shop.dump"))
+            assert int(server.run(f"stat -c %s {shlex.quote(name)}")) > 15_000_000
+        assert sent < 2_000_000
+
+
 class TestFailure:
     """One database that can't be dumped stops nothing else, and its last good dump stays."""
 
@@ -294,3 +322,35 @@ class TestFailure:
 
         again = client.backup()["generation"]
         assert notes(server, again, "wiki/wiki.json")["stale_since"] == ""
+
+
+STRAYS = {"/srv/data/cache": "Redis", "/srv/data/documents": "MongoDB", "/srv/data/cluster": "PostgreSQL",
+          "/srv/data/tables": "MariaDB", "/srv/data/photos.sqlite": "SQLite", "/srv/data/usb": "fstab"}  # fmt: skip
+
+
+class TestNotInThisBackup:
+    """What a person may believe to be safe is named, in the mail and in every report."""
+
+    @pytest.fixture
+    def strays(self, client: Machine) -> Iterator[None]:
+        client.run(
+            "cd /srv/data; mkdir -p cache documents cluster/global tables usb; touch cache/dump.rdb "
+            "documents/WiredTiger.wt tables/ibdata1 photos.sqlite-wal; echo 15 >cluster/PG_VERSION; "
+            "sqlite3 photos.sqlite 'CREATE TABLE t (n)'; touch photos.sqlite-wal; "
+            "cp /etc/fstab /root/fstab; echo 'UUID=0000 /srv/data/usb ext4 defaults 0 2' >>/etc/fstab"
+        )
+        yield
+        client.run("cp /root/fstab /etc/fstab; cd /srv/data; rm -r cache documents cluster tables usb photos.sqlite*")
+
+    def test_all_of_it_is_told(self, client: Machine, strays: None, mailbox: Mailbox) -> None:
+        mails = mailbox.names()
+        record = client.backup(expect=1)
+        reports = {
+            "record": "\n".join(record["not_in_backup"]),
+            "mail": mailbox.wait("client: backup done", mails),
+            "check": client.program("check_backup_integrity.py"),
+            "drill": client.program("restore_drill.py", "--files", "1", "--database", "notes"),
+        }
+        for name, text in reports.items():
+            for path, kind in STRAYS.items():
+                assert any(path in line and kind in line for line in text.splitlines()), (name, path)

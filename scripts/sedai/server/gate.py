@@ -24,7 +24,7 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.server import alerts, find, quota, receiver, transfer, verify
+from sedai.server import alerts, find, freeze, quota, receiver, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.notebook import read_notes
@@ -316,6 +316,7 @@ class Gate:
         newest = self.store.newest()
         usage = shutil.disk_usage(self.config.store)
         return {
+            "frozen": str(freeze.read(self.store) or ""),
             "client": self.client,
             "generations": len(self.store.generations()),
             "newest": str(newest) if newest else "",

@@ -369,16 +369,21 @@ class TestResume:
         if killed:
             # Both processes at once: what the receiver was writing stays behind under its temporary name.
             script = (
-                f"until [ -n \"$(find '{directory}' -maxdepth 1 -name '.big.*' -size +1024k 2>/dev/null)\" ]; do :; done; "
+                f"until [ -n \"$(find '{directory}' -maxdepth 1 -name '.big.*' -size +1024k 2>/dev/null)\" ]; do sleep 0.02; done; "
                 f"rsync=$(pgrep -x -P {os.getpid()} rsync); "
                 "kill -9 $(pgrep -x -P $rsync rsync) && { kill -9 $rsync 2>/dev/null; true; }"
             )
             killer = subprocess.Popen(["sh", "-c", script])
-        with pytest.raises(ProcessError, match="broke off") as broke:
-            pair.restore(pair.source, to=to)
-        if killed:
-            assert killer.wait(timeout=30) == 0
-            assert list(directory.glob(".big.*"))
+        try:
+            with pytest.raises(ProcessError, match="broke off") as broke:
+                pair.restore(pair.source, to=to)
+            if killed:
+                assert killer.wait(timeout=30) == 0
+                assert list(directory.glob(".big.*"))
+        finally:
+            if killed:
+                killer.kill()
+                killer.wait()
         assert "Run the same command again" in broke.value.hint
         (pair.root / "cut").unlink()
         return directory

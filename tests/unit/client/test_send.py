@@ -81,7 +81,7 @@ def test_the_pipes_are_closed_at_the_end(tmp_path: Path) -> None:
     argv = ["sh", "-c", f"cat >{tmp_path}/fed; echo '{line}'; echo complaint >&2; exit 23"]
     before = len(os.listdir("/proc/self/fd"))
     send.push(argv, iter([b"etc/hosts"]), sent, lambda count: None)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be closed meanwhile
     assert (tmp_path / "fed").read_bytes() == b"etc/hosts\0"
     assert (sent.status, sent.complaints) == (23, ["complaint"])
     assert list(sent.digests) == [b"etc/hosts"]

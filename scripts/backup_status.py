@@ -1,0 +1,41 @@
+#!/usr/bin/python3
+"""How the backups of this machine are: what needs a look, the generations, the last and next runs, the room left."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from sedai.client.program import exit_with, open_context, parser
+from sedai.client.status import attention, gather
+from sedai.core.errors import ExitCode
+
+EXAMPLES = """\
+  backup_status.py                  at a glance
+  backup_status.py --json           for programs; monitoring needs only the exit code
+"""
+
+
+def main() -> ExitCode:
+    """Parse the command line, look, say what there is: 1 where something needs a look, 3 where the server can't be asked."""
+    options = parser(__doc__, EXAMPLES)
+    options.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    arguments = options.parse_args()
+    context = open_context("status", arguments.config)
+    status = gather(context)
+    if arguments.json:
+        print(json.dumps(status.table(), ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        from sedai.client.status_table import show
+
+        show(status, Console(width=None if sys.stdout.isatty() else 120), context.config.language)
+    if status.error:
+        return ExitCode.NOT_DONE
+    return ExitCode.FINDINGS if attention(status) else ExitCode.CLEAN
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,172 @@
+"""How the backups of this machine are: gathered from its own records, the crontab and the server, and judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sedai.client import catalog, schedule, states
+from sedai.client.check import freshness, unwatched
+from sedai.client.connection import Connection
+from sedai.client.program import Context
+from sedai.core.errors import ExitCode, SedaiError
+
+PROGRAMS = ("backup", "check", "full check", "restore drill")
+# So many of the newest generations tell how fast the store grows; as the watch on the server has it.
+_GROWTH_GENERATIONS = 7
+_DAY = 86400.0
+_FEW_DAYS = 7.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """The last run of a program: ``started`` and ``ended`` in seconds since the epoch, ``exit`` its code."""
+
+    started: float
+    ended: float
+    exit: int
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Something that a person should look at: ``kind`` is a key of the words, ``detail`` goes with it."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything at one moment; times in seconds since the epoch.
+
+    ``error``: why the server could not be asked; what it would have said is empty then. ``generations``: the records as
+    the server has them, oldest first, each with its ``state``. ``server``: the answer to the verb ``status``.
+    ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet.
+    """
+
+    client: str
+    now: float
+    error: str = ""
+    generations: tuple[catalog.Record, ...] = ()
+    server: Mapping[str, Any] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    next_runs: Mapping[str, float] = field(default_factory=dict)
+    paused: str = ""
+    waiting: int = 0
+    not_in_backup: tuple[str, ...] = ()
+    max_age_hours: int = 26
+
+    @property
+    def daily_bytes(self) -> float:
+        """New content a day, by the newest generations; the first one, in which everything is new, does not count."""
+        whole = [record for record in self.generations if "error" not in record][-_GROWTH_GENERATIONS - 1 :]
+        if len(whole) < 2:
+            return 0.0
+        span = (catalog.sealed_at(whole[-1]) - catalog.sealed_at(whole[0])).total_seconds()
+        return sum(int(one["new_bytes"]) for one in whole[1:]) / (max(span, _DAY) / _DAY)
+
+    @property
+    def days_left(self) -> float | None:
+        """For how many days there is room at that pace, what pruning frees not counted; None where it can't be told."""
+        daily, free = self.daily_bytes, self.server.get("free_bytes")
+        return float(free) / daily if daily > 0 and free is not None else None
+
+    def table(self) -> dict[str, Any]:
+        """For programs: one JSON object."""
+        return asdict(self) | {
+            "schema": 1,
+            "daily_bytes": round(self.daily_bytes),
+            "days_left": self.days_left,
+            "attention": [asdict(item) for item in attention(self)],
+        }
+
+
+def gather(context: Context) -> Status:
+    """Look at everything; a server that can't be reached is part of the answer."""
+    state, now = context.state, time.time()
+    error, records, server = "", [], {}
+    try:
+        with Connection(context.config.server) as connection:
+            records, server = catalog.generations(connection), connection.ask("status", {})
+    except SedaiError as failure:
+        error = str(failure)
+    runs = list(state.runs())
+    known = states.states(runs)
+    moment = datetime.fromtimestamp(now).astimezone()
+    planned = schedule.next_runs(schedule.crontab(), moment)
+    return Status(
+        client=context.config.client,
+        now=now,
+        error=error,
+        generations=tuple(record | {"state": states.state(record, known)} for record in records),
+        server=server,
+        runs=last_runs(runs),
+        next_runs={name: planned[name].timestamp() for name in PROGRAMS if name in planned},
+        paused=state.paused() or "",
+        waiting=len(context.outbox.waiting()),
+        not_in_backup=tuple(state.not_in_backup()),
+        max_age_hours=context.config.backup.max_age_hours,
+    )
+
+
+def last_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Run]:
+    """The last record of each program among ``runs``, which are oldest first."""
+    found = {}
+    for record in runs:
+        name = str(record.get("program"))
+        if name == "check" and record.get("level") == "full":
+            name = "full check"
+        elif name == "drill":
+            name = "restore drill"
+        lines = tuple(str(line) for line in record.get("lines", ()))
+        found[name] = Run(float(record["started"]), float(record["ended"]), int(record["exit"]), lines)
+    return {name: found[name] for name in PROGRAMS if name in found}
+
+
+def attention(status: Status) -> list[Attention]:
+    """What a person should look at, the most pressing first; empty where all is well."""
+    return list(_attention(status))
+
+
+def _attention(status: Status) -> Iterator[Attention]:
+    if status.error:
+        yield Attention("unreachable", status.error)
+    if status.paused:
+        yield Attention("paused", status.paused)
+    for record in status.generations:
+        if str(record["state"]).startswith("DAMAGED"):
+            yield Attention("damaged", f"{record['generation']}: {record['state']}")
+    if not status.error:
+        yield from _of_the_server(status)
+    yield from _of_the_runs(status)
+
+
+def _of_the_runs(status: Status) -> Iterator[Attention]:
+    for name, run in status.runs.items():
+        if run.exit != ExitCode.CLEAN:
+            kind = "findings" if run.exit == ExitCode.FINDINGS else "failed"
+            yield Attention(f"{kind}_{name.replace(' ', '_')}", run.lines[0] if run.lines else "")
+    if status.waiting:
+        yield Attention("waiting", str(status.waiting))
+    for name in PROGRAMS:
+        if name not in status.next_runs:
+            yield Attention("unplanned", name)
+
+
+def _of_the_server(status: Status) -> Iterator[Attention]:
+    if not status.generations:
+        yield Attention("none")
+    else:
+        newest, server_now = str(status.generations[-1]["generation"]), float(status.server["time"])
+        for finding in freshness(newest, status.now, server_now, status.max_age_hours):
+            yield Attention(finding.code, f"{finding.found} ({finding.expected})")
+        for finding in unwatched(status.server.get("watch_ran"), server_now):
+            yield Attention("watch", finding.found)
+    if status.server.get("frozen"):
+        yield Attention("frozen", str(status.server["frozen"]))
+    if status.days_left is not None and status.days_left < _FEW_DAYS:
+        yield Attention("full", f"{status.days_left:.0f}")

@@ -1,0 +1,79 @@
+"""The status on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sedai.client import catalog, states
+from sedai.client.progress import size
+from sedai.client.status import PROGRAMS, Status, attention
+from sedai.client.status_words import LABELS, command, title
+
+
+def show(status: Status, console: Console, language: str) -> None:
+    """Print ``status``: what needs a look first, then the generations, the runs, the room, and what is not in it."""
+    words: Mapping[str, Any] = LABELS[language]
+    items = attention(status)
+    console.print(Text(words["attention"] if items else words["well"], style="bold red" if items else "bold green"))
+    for item in items:
+        console.print(Text(f"- {title(item, language)}"))
+        console.print(Text(f"    {words['run']}: {command(item, status.client, language)}", style="cyan"))
+    if status.generations:
+        console.print(_generations(status, words))
+    console.print(_runs(status, words))
+    if "total_bytes" in status.server:
+        console.print(Text(_room(status, words)))
+    if status.not_in_backup:
+        console.print(Text(f"{words['lacks']}:"))
+        for line in status.not_in_backup:
+            console.print(Text(f"- {line}"))
+
+
+def _generations(status: Status, words: Mapping[str, Any]) -> Table:
+    table = Table(title=words["generations"].format(client=status.client), title_justify="left")
+    for name in ("generation", "sealed"):
+        table.add_column(words[name], no_wrap=True)
+    for name in ("files", "size", "new"):
+        table.add_column(words[name], justify="right", no_wrap=True)
+    table.add_column(words["state"], overflow="fold")
+    for record in status.generations:
+        figures = ["", "", ""]
+        if "error" not in record:
+            figures = [f"{record['files']:,}", size(int(record["bytes"])), size(int(record["new_bytes"]))]
+        state = words["unchecked"] if record["state"] == states.UNKNOWN else str(record["state"])
+        style = "red" if state.startswith("DAMAGED") else ""
+        cells = [str(record["generation"]), catalog.local(catalog.sealed_at(record)), *figures]
+        table.add_row(*map(Text, cells), Text(state, style=style))
+    return table
+
+
+def _runs(status: Status, words: Mapping[str, Any]) -> Table:
+    table = Table()
+    for name in ("program", "last", "result", "next"):
+        table.add_column(words[name], overflow="fold")
+    for name in PROGRAMS:
+        run, planned = status.runs.get(name), status.next_runs.get(name)
+        last = _moment(run.started) if run else words["never"]
+        result = words["exit"][run.exit] if run and 0 <= run.exit < len(words["exit"]) else ""
+        next_run = _moment(planned) if planned else words["never"]
+        table.add_row(words[name], last, Text(result, style="red" if run and run.exit else ""), next_run)
+    return table
+
+
+def _room(status: Status, words: Mapping[str, Any]) -> str:
+    server = status.server
+    text = words["disk"].format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
+    days = status.days_left
+    return str(text) + (
+        words["days"].format(days=f"{days:.0f}", daily=size(round(status.daily_bytes))) if days is not None else ""
+    )
+
+
+def _moment(seconds: float) -> str:
+    return catalog.local(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,154 @@
+"""The words of the status, in English and Japanese: what needs a look, and the command for it."""
+
+from __future__ import annotations
+
+from sedai.client.status import Attention
+
+_SCRIPTS = "~/project/scripts"
+_ON_SERVER = "sudo /usr/local/lib/sedai/sedai_server.py"
+
+_TITLES = {
+    "en": {
+        "unreachable": "The server can't be asked: {detail}",
+        "paused": "Backups are paused: {detail}",
+        "none": "There is no generation yet.",
+        "damaged": "Damaged: {detail}",
+        "stale": "The newest generation is too old: {detail}",
+        "clock": "The clocks of this machine and the server differ: {detail}",
+        "time": "The time of the newest generation is wrong: {detail}",
+        "watch": "The server's own watch does not run; its last run: {detail}",
+        "frozen": "Old generations are kept, pruning is {detail}",
+        "full": "The server's disk is full in about {detail} days at this pace, not counting what pruning frees.",
+        "failed_backup": "The last backup failed: {detail}",
+        "findings_backup": "The last backup has findings: {detail}",
+        "failed_check": "The last check could not run: {detail}",
+        "findings_check": "The last check found problems: {detail}",
+        "failed_full_check": "The last full check could not run: {detail}",
+        "findings_full_check": "The last full check found problems: {detail}",
+        "failed_restore_drill": "The last restore drill could not run: {detail}",
+        "findings_restore_drill": "The last restore drill found problems: {detail}",
+        "waiting": "Alerts that the server has not taken yet: {detail}",
+        "unplanned": "Cron does not run it: {detail}",
+    },
+    "ja": {
+        "unreachable": "サーバーに問い合わせできません: {detail}",
+        "paused": "バックアップは一時停止中です: {detail}",
+        "none": "世代がまだありません。",
+        "damaged": "破損: {detail}",
+        "stale": "最新の世代が古すぎます: {detail}",
+        "clock": "このマシンとサーバーの時計がずれています: {detail}",
+        "time": "最新の世代の日時が不正です: {detail}",
+        "watch": "サーバー側の監視が動いていません。最後の実行: {detail}",
+        "frozen": "古い世代の削除を停止中です: {detail}",
+        "full": "このペースではサーバーのディスクが約 {detail} 日で満杯になります(世代の削除で空く分は含みません)。",
+        "failed_backup": "直近のバックアップは失敗しました: {detail}",
+        "findings_backup": "直近のバックアップに問題があります: {detail}",
+        "failed_check": "直近の整合性チェックを実行できませんでした: {detail}",
+        "findings_check": "直近の整合性チェックで問題が見つかりました: {detail}",
+        "failed_full_check": "直近の全データチェックを実行できませんでした: {detail}",
+        "findings_full_check": "直近の全データチェックで問題が見つかりました: {detail}",
+        "failed_restore_drill": "直近の復元訓練を実行できませんでした: {detail}",
+        "findings_restore_drill": "直近の復元訓練で問題が見つかりました: {detail}",
+        "waiting": "サーバーがまだ受け取っていない通知: {detail} 件",
+        "unplanned": "cron に登録されていません: {detail}",
+    },
+}
+
+_BACK_UP, _CHECK = f"{_SCRIPTS}/backup_data.py", f"{_SCRIPTS}/check_backup_integrity.py"
+_COMMANDS = {
+    "unreachable": f"{_SCRIPTS}/backup_data.py --dry-run",
+    "paused": f"{_SCRIPTS}/restore_data.py list; {_BACK_UP} --resume",
+    "none": _BACK_UP,
+    "damaged": f"{_BACK_UP}; {_CHECK} --level full --all",
+    "stale": _BACK_UP,
+    "clock": "timedatectl",
+    "time": "timedatectl",
+    "watch": f"{_ON_SERVER} watch",
+    "frozen": f"{_SCRIPTS}/restore_data.py diff previous latest; {_ON_SERVER} release --client {{client}}",
+    "full": f"{_ON_SERVER} prune --explain",
+    "failed_backup": _BACK_UP,
+    "findings_backup": _BACK_UP,
+    "failed_check": _CHECK,
+    "findings_check": f"{_BACK_UP}; {_CHECK}",
+    "failed_full_check": f"{_CHECK} --level full --all",
+    "findings_full_check": f"{_BACK_UP}; {_CHECK} --level full --all",
+    "failed_restore_drill": f"{_SCRIPTS}/restore_drill.py",
+    "findings_restore_drill": f"{_SCRIPTS}/restore_drill.py",
+    "waiting": _CHECK,
+    "unplanned": "ansible-playbook site.yml",
+}
+# Where a command of these is run, when it is not this machine.
+_ELSEWHERE = {"watch": "server", "frozen": "server", "full": "server", "unplanned": "control"}
+
+LABELS = {
+    "en": {
+        "well": "All is well.",
+        "attention": "Needs a look",
+        "run": "run",
+        "server": "on the server",
+        "control": "where the playbooks are",
+        "generations": "Generations of {client}",
+        "generation": "Generation",
+        "sealed": "Sealed",
+        "files": "Files",
+        "size": "Size",
+        "new": "New",
+        "state": "State",
+        "unchecked": "not checked yet",
+        "program": "Program",
+        "last": "Last run",
+        "result": "Result",
+        "next": "Next run",
+        "never": "never",
+        "disk": "Server's disk: {free} of {total} free",
+        "days": ", enough for about {days} days at {daily} a day",
+        "lacks": "Not in the newest backup",
+        "exit": ("clean", "findings", "usage or configuration", "not done"),
+        "backup": "backup",
+        "check": "check",
+        "full check": "full check",
+        "restore drill": "restore drill",
+    },
+    "ja": {
+        "well": "異常なし。",
+        "attention": "確認が必要です",
+        "run": "実行",
+        "server": "サーバーで",
+        "control": "playbook のあるマシンで",
+        "generations": "{client} の世代",
+        "generation": "世代",
+        "sealed": "作成",
+        "files": "ファイル数",
+        "size": "サイズ",
+        "new": "新規",
+        "state": "状態",
+        "unchecked": "未チェック",
+        "program": "プログラム",
+        "last": "前回の実行",
+        "result": "結果",
+        "next": "次回の実行",
+        "never": "なし",
+        "disk": "サーバーのディスク: {total} のうち空き {free}",
+        "days": "、1 日 {daily} のペースで約 {days} 日分",
+        "lacks": "最新のバックアップに含まれないもの",
+        "exit": ("正常", "問題あり", "使い方または設定の誤り", "未完了"),
+        "backup": "バックアップ",
+        "check": "チェック",
+        "full check": "全データチェック",
+        "restore drill": "復元訓練",
+    },
+}
+
+
+def title(item: Attention, language: str) -> str:
+    """What it is, in one line."""
+    names = LABELS[language]
+    detail = str(names[item.detail]) if item.kind == "unplanned" else item.detail
+    return _TITLES[language][item.kind].format(detail=" ".join(detail.split()))
+
+
+def command(item: Attention, client: str, language: str) -> str:
+    """What to run, and where when it is not this machine."""
+    words = _COMMANDS[item.kind].format(client=client)
+    where = _ELSEWHERE.get(item.kind, "")
+    return f"{words}  ({LABELS[language][where]})" if where else words

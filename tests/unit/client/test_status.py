@@ -1,0 +1,171 @@
+"""The status: what needs a look, in both languages, and when cron runs what next."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from rich.console import Console
+
+from sedai.client import schedule, status_table, status_words
+from sedai.client.status import PROGRAMS, Run, Status, attention, last_runs
+
+NOW = 1_800_000_000.0
+DAY = 86400.0
+GIB = 1 << 30
+
+
+def record(number: int, age_days: float, **changes: Any) -> dict[str, Any]:
+    """A generation of 10 GiB, of which 1 GiB is new."""
+    moment = time.gmtime(NOW - age_days * DAY)
+    made = {
+        "generation": f"{time.strftime('%Y%m%dT%H%M%SZ', moment)}-{number:06d}",
+        "sealed": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", moment),
+        "files": 1000, "bytes": 10 * GIB, "new_bytes": GIB, "state": "not checked yet",
+    }  # fmt: skip
+    return made | changes
+
+
+WELL = Status(
+    client="laptop",
+    now=NOW,
+    generations=(record(1, 2.1), record(2, 1.1), record(3, 0.1)),
+    server={"time": NOW, "free_bytes": 100 * GIB, "total_bytes": 200 * GIB, "watch_ran": NOW - 1000, "frozen": ""},
+    runs={"backup": Run(NOW - 9000, NOW - 8640, 0), "check": Run(NOW - 5000, NOW - 4990, 0)},
+    next_runs=dict.fromkeys(PROGRAMS, NOW + 3600),
+)
+
+
+def kinds(status: Status) -> list[str]:
+    return [item.kind for item in attention(status)]
+
+
+def test_all_is_well() -> None:
+    assert attention(WELL) == []
+    assert shown(WELL, "en").startswith("All is well.\n")
+    assert shown(WELL, "ja").startswith("異常なし。\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"error": "no route", "generations": (), "server": {}}, ["unreachable"]),
+        ({"paused": "another machine's place"}, ["paused"]),
+        ({"generations": ()}, ["none"]),
+        ({"generations": (record(1, 3),)}, ["stale"]),
+        ({"generations": (record(1, -1),)}, ["time"]),
+        ({"generations": (record(1, 1, state="DAMAGED: 2 problems"), record(2, 0.1))}, ["damaged"]),
+        ({"server": dict(WELL.server) | {"time": NOW + 400}}, ["clock"]),
+        ({"server": dict(WELL.server) | {"watch_ran": NOW - 2 * DAY}}, ["watch"]),
+        ({"server": dict(WELL.server) | {"frozen": "frozen since yesterday: many files changed"}}, ["frozen"]),
+        ({"server": dict(WELL.server) | {"free_bytes": 6 * GIB}}, ["full"]),
+        ({"runs": {"backup": Run(0, 0, 3, ("no route",))}}, ["failed_backup"]),
+        ({"runs": {"backup": Run(0, 0, 1)}}, ["findings_backup"]),
+        ({"runs": {"full check": Run(0, 0, 1)}}, ["findings_full_check"]),
+        ({"runs": {"restore drill": Run(0, 0, 3), "check": Run(0, 0, 3)}}, ["failed_restore_drill", "failed_check"]),
+        ({"waiting": 2}, ["waiting"]),
+        ({"next_runs": {name: NOW for name in PROGRAMS if name != "restore drill"}}, ["unplanned"]),
+    ],
+)
+def test_what_needs_a_look_is_named_with_its_command(changes: dict[str, Any], expected: list[str]) -> None:
+    status = replace(WELL, **changes)
+    assert kinds(status) == expected
+    for language in ("en", "ja"):
+        text = shown(status, language)
+        for item in attention(status):
+            assert status_words.title(item, language) in text
+            assert status_words.command(item, "laptop", language) in text
+
+
+def test_every_word_is_there_in_both_languages() -> None:
+    assert status_words._TITLES["en"].keys() == status_words._TITLES["ja"].keys() == status_words._COMMANDS.keys()
+    assert status_words.LABELS["en"].keys() == status_words.LABELS["ja"].keys()
+
+
+def test_the_frozen_client_s_name_is_in_the_command() -> None:
+    item = attention(replace(WELL, server=dict(WELL.server) | {"frozen": "x"}))[0]
+    assert "release --client laptop" in status_words.command(item, "laptop", "en")
+
+
+def test_how_long_the_room_lasts() -> None:
+    assert WELL.daily_bytes == pytest.approx(GIB, rel=0.01)
+    assert WELL.days_left == pytest.approx(100, rel=0.01)
+    alone = replace(WELL, generations=WELL.generations[:1])
+    assert (alone.daily_bytes, alone.days_left) == (0.0, None)
+    assert "enough for about 100 days at 1.0 GiB a day" in shown(WELL, "en")
+
+
+def test_a_record_that_can_not_be_read_is_shown() -> None:
+    broken = {"generation": record(4, 0.05)["generation"], "error": "damaged", "state": "DAMAGED: damaged"}
+    status = replace(WELL, generations=(*WELL.generations, broken))
+    assert kinds(status) == ["damaged"]
+    assert broken["generation"] in shown(status, "en")
+    assert status.days_left == pytest.approx(100, rel=0.01)
+
+
+def test_what_is_not_in_it_is_shown() -> None:
+    assert "/srv/redis: live files of Redis" in shown(
+        replace(WELL, not_in_backup=("/srv/redis: live files of Redis",)), "ja"
+    )
+
+
+def test_programs_get_all_of_it() -> None:
+    table = json.loads(json.dumps(replace(WELL, waiting=1).table()))
+    assert table["schema"] == 1
+    assert table["attention"] == [{"kind": "waiting", "detail": "1"}]
+    assert [each["generation"] for each in table["generations"]] == [each["generation"] for each in WELL.generations]
+    assert table["runs"]["backup"]["exit"] == 0
+
+
+def test_the_last_run_of_each_program_counts() -> None:
+    runs = [
+        {"program": "backup", "started": 1, "ended": 2, "exit": 3, "lines": ["no route"]},
+        {"program": "check", "level": "full", "started": 3, "ended": 4, "exit": 1, "lines": ["rot"]},
+        {"program": "backup", "started": 5, "ended": 6, "exit": 0},
+        {"program": "check", "level": "quick", "started": 7, "ended": 8, "exit": 0},
+        {"program": "other", "started": 9, "ended": 9, "exit": 0},
+    ]
+    assert last_runs(runs) == {
+        "backup": Run(5, 6, 0), "check": Run(7, 8, 0), "full check": Run(3, 4, 1, ("rot",)),
+    }  # fmt: skip
+
+
+CRONTAB = """\
+MAILTO=""
+#Ansible: sedai backup
+15 3 * * * /root/project/scripts/backup_data.py --quiet
+#Ansible: sedai full check
+30 4 * * 0 /root/project/scripts/check_backup_integrity.py --level full --all
+#Ansible: sedai catch up backup
+@reboot sleep 300; /root/project/scripts/backup_data.py --catch-up
+#Ansible: sedai restore drill
+#45 5 1 * * /root/project/scripts/restore_drill.py
+#Ansible: other
+1 1 1 1 1 /bin/true
+0 0 * * * /bin/nothing
+#Ansible: sedai check
+0 0 31 2 * /root/project/scripts/check_backup_integrity.py
+"""
+
+
+def test_the_next_runs_are_those_of_the_crontab() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    found = schedule.next_runs(CRONTAB, datetime(2026, 3, 28, 12, tzinfo=zone))  # the clocks change that night
+    assert found == {
+        "backup": datetime(2026, 3, 29, 3, 15, tzinfo=zone),
+        "full check": datetime(2026, 3, 29, 4, 30, tzinfo=zone),
+    }
+    assert schedule.next_runs("", datetime(2026, 3, 28, tzinfo=zone)) == {}
+
+
+def shown(status: Status, language: str) -> str:
+    """What a person reads, on a terminal so wide that nothing is folded."""
+    output = io.StringIO()
+    status_table.show(status, Console(file=output, width=400), language)
+    return output.getvalue()
