@@ -26,6 +26,7 @@ DATABASES = {
     "main/shop": ("postgresql", "shop"),
     "main/emptyish": ("postgresql", "emptyish"),
     "wiki/wiki": ("mariadb", "wiki"),
+    "wiki/small": ("mariadb", "small"),
     "notes": ("sqlite", "/srv/data/notes.sqlite"),
 }
 QUESTIONS = {
@@ -33,6 +34,7 @@ QUESTIONS = {
                     FROM "Kunden ""A-Z\""" k""",
     "main/emptyish": "SELECT tableowner FROM pg_tables WHERE tablename = 'Empty'",
     "wiki/wiki": "SELECT MD5(GROUP_CONCAT(title, body, HEX(IFNULL(image, 'none')) ORDER BY id)) FROM pages WHERE id <= 4",
+    "wiki/small": "SELECT SUM(n) FROM t",
     "notes": """SELECT count(*), sum(length(data)), max(text) FROM "the ""notes"" メモ\"""",
 }
 

@@ -16,6 +16,7 @@ DATABASES = {
     "main/emptyish": ("postgresql", "emptyish"),
     "tcp/shop": ("postgresql", "shop"),
     "wiki/wiki": ("mariadb", "wiki"),
+    "wiki/small": ("mariadb", "small"),
     "notes": ("sqlite", "/srv/data/notes.sqlite"),
 }
 ACCOUNTS = {"main/@globals", "wiki/@globals"}
@@ -119,7 +120,7 @@ class TestLoading:
         counted = [client.rows(*place) for place in DATABASES.values()]
         tables, rows = sum(map(len, counted)), sum(sum(database.values()) for database in counted)
         assert "Restored 10 files (" in words
-        assert f" 5 databases ({tables} tables, {rows:,} rows) in " in words
+        assert f" {len(DATABASES)} databases ({tables} tables, {rows:,} rows) in " in words
         assert "; everything came back as it was." in words
 
     def test_only_one_database(self, client: Machine, backup: dict[str, Any]) -> None:
