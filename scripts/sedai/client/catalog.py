@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+from sedai.client import scratch
 from sedai.client.connection import Connection
 from sedai.client.state import State, fetch_manifest
 from sedai.core.errors import IntegrityError, UsageError
@@ -134,9 +134,9 @@ def fetched(connection: Connection, state: State, record: Record) -> Iterator[Pa
     Raises:
         IntegrityError: it is not the one that was sealed.
     """
-    # Not in the state directory: several may restore at a time, and what a killed one leaves is the system's to tidy.
-    with tempfile.TemporaryDirectory(prefix="sedai-") as directory:
-        path = Path(directory) / "manifest"
+    # Not in the state directory: several may restore at a time.
+    with scratch.directory() as directory:
+        path = directory / "manifest"
         fetch_manifest(connection, str(record["generation"]), trusted_digest(state, record), path)
         yield path
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from sedai.client import scratch
 from sedai.client.config import Server
 from sedai.core import wire
 from sedai.core.errors import (
@@ -34,10 +34,8 @@ class Connection:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        # A short path: the socket's name must fit 108 bytes.
-        self._directory = tempfile.TemporaryDirectory(prefix="sedai-")
-        self._config = Path(self._directory.name) / "ssh_config"
-        self._config.write_text(ssh_config(server, Path(self._directory.name) / "s"), encoding="utf-8")
+        self._held = contextlib.ExitStack()
+        self._config = Path()
 
     def __enter__(self) -> Self:
         """Open the master connection.
@@ -45,8 +43,17 @@ class Connection:
         Raises:
             UnreachableError: SSH failed.
         """
+        with contextlib.ExitStack() as held:
+            directory = held.enter_context(scratch.directory())
+            self._config = directory / "ssh_config"
+            self._config.write_text(ssh_config(self._server, directory / "s"), encoding="utf-8")
+            self._open_master(directory / "stderr")
+            held.callback(self._close_master)
+            self._held = held.pop_all()
+        return self
+
+    def _open_master(self, complaint: Path) -> None:
         # The master outlives this call and keeps its stderr open, so it gets a file: a pipe would never end.
-        complaint = Path(self._directory.name) / "stderr"
         with complaint.open("wb") as stderr:
             status = subprocess.run(
                 [*self._ssh, "-f", "-N", "-M", HOST_ALIAS],
@@ -57,17 +64,16 @@ class Connection:
                 check=False,
             ).returncode
         if status != 0:
-            text = complaint.read_text(encoding="utf-8", errors="replace").strip()
-            self._directory.cleanup()
-            raise _unreachable(self._server, text)
-        return self
+            raise _unreachable(self._server, complaint.read_text(encoding="utf-8", errors="replace").strip())
+
+    def _close_master(self) -> None:
+        with contextlib.suppress(ProcessError):  # the master ends by itself after ControlPersist
+            run([*self._ssh, "-O", "exit", HOST_ALIAS], success=range(256), timeout=10)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(ProcessError):  # the master ends by itself after ControlPersist
-            run([*self._ssh, "-O", "exit", HOST_ALIAS], success=range(256), timeout=10)
-        self._directory.cleanup()
+        self._held.close()
 
     @property
     def _ssh(self) -> list[str]:

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sedai.client import catalog, damage, find, send, target
+from sedai.client import catalog, damage, find, scratch, send, target
 from sedai.client.catalog import generations
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.damage import Problem
@@ -75,8 +74,8 @@ def restore(
     wanted = [catalog.tree_path(path) for path in paths]
     root = os.fsencode(os.path.abspath(target)) if target else b""
     memory = Memory(state.root / "restores", str(record["generation"]), wanted, root)
-    with tempfile.TemporaryDirectory(prefix="sedai-") as directory, catalog.fetched(connection, state, record) as lines:
-        work = _Restore(connection, state, record, wanted, root, lines, Path(directory), reporter, overwrite)
+    with scratch.directory() as directory, catalog.fetched(connection, state, record) as lines:
+        work = _Restore(connection, state, record, wanted, root, lines, directory, reporter, overwrite)
         if dry_run:
             return work.try_out(memory)
         with memory.held():

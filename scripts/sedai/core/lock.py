@@ -49,7 +49,7 @@ def _acquire(descriptor: int, what: str, deadline: float) -> None:
 
 @contextlib.contextmanager
 def shared(path: Path) -> Iterator[None]:
-    """Hold a shared flock on an existing file, so that what it guards is not pruned meanwhile."""
+    """Hold a shared flock on an existing file or directory, so that nobody takes it away meanwhile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -58,13 +58,22 @@ def shared(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def in_use(path: Path) -> bool:
-    """Whether somebody holds a shared or exclusive flock on ``path``."""
+@contextlib.contextmanager
+def unless_in_use(path: Path) -> Iterator[bool]:
+    """Hold an exclusive flock on an existing file or directory, unless somebody holds one; whether it is held."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)
-    return False
+
+
+def in_use(path: Path) -> bool:
+    """Whether somebody holds a shared or exclusive flock on ``path``."""
+    with unless_in_use(path) as free:
+        return not free

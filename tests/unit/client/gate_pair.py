@@ -7,7 +7,6 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from sedai.client import catalog, restore
@@ -33,11 +32,6 @@ class LocalConnection(Connection):
 
     def __enter__(self) -> Self:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._directory.cleanup()
 
     @property
     def _ssh(self) -> list[str]:

@@ -111,7 +111,7 @@ def test_equal_manifests_are_equal_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not gzip", gzip.compress(b"#other 1\n", mtime=0), gzip.compress(manifest.HEADER)[:-6]]
+    "content", [b"", b"not gzip", gzip.compress(b"#other 1\n", mtime=0), gzip.compress(manifest.HEADER, mtime=0)[:-6]]
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m").write_bytes(content)
