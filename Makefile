@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
 LAB := molecule/shared/lab.py
 PYTHON ?= python3
 
-.PHONY: help setup lint unit test demo demo-down images format lock clean
+.PHONY: help setup lint unit test faults demo demo-down images format lock clean
 
 help: ## List the entry points
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -25,6 +25,9 @@ unit: .venv/.installed ## The tests that need no containers
 
 test: setup ## Everything: linters, unit tests, the lab, every molecule scenario
 	pytest tests
+
+faults: setup ## The long rounds of the fault suites
+	SEDAI_FAULTS=full pytest tests/faults
 
 demo: setup ## Provision, back up, break, alert, restore; leaves the lab running
 	python demo/run.py

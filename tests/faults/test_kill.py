@@ -1,0 +1,147 @@
+"""kill -9 of whatever takes part, at a random moment of a chosen phase.
+
+A kill counts where it hit: by the phase that the run was in at that moment, and by the program that died. The client can't
+speak when it is killed itself: then the server's watch must, the day after.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fault_lab import BACKUP, CHECK, CLEAN, FINDINGS, FULL, NOT_DONE, RESTORE, SOURCE, TALLY, Machine, dice
+
+KILLED = -9
+# Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
+# and `settle` are the client's own, `seal` to `prune` happen within the server's seal, `record` is what the client does then.
+VICTIMS = {
+    "connect": ("client", "ssh"),
+    "begin": ("client", "ssh", "sshd", "gate"),
+    "scan": ("client", "ssh", "sshd"),
+    "send": ("client", "rsync", "ssh", "sshd", "gate", "receiver"),
+    "settle": ("client", "ssh", "sshd"),
+    "seal": ("client", "ssh", "sshd", "gate"),
+    "check": ("client", "ssh", "sshd", "gate"),
+    "link": ("client", "ssh", "sshd", "gate"),
+    "publish": ("client", "sshd", "gate"),
+    "prune": ("client", "ssh", "sshd", "gate"),
+    "record": ("client", "ssh"),
+}
+ALL = [(phase, role) for phase, roles in VICTIMS.items() for role in roles]
+QUICK = [
+    ("send", "client"),
+    ("send", "rsync"),
+    ("send", "receiver"),
+    ("scan", "ssh"),
+    ("link", "gate"),
+    ("prune", "gate"),
+]
+TURNS = 6 if FULL else 1
+FEWEST = 200 if FULL else 5
+ATTEMPTS = 4
+
+
+@pytest.fixture(scope="module")
+def spans(machine: Machine) -> dict[str, float]:
+    """Seconds that a run spends in each phase."""
+    machine.fresh(files=1200, big_mib=24, keep_last=3)
+    spans: dict[str, float] = {}
+    for _ in range(3 if FULL else 1):  # from the third generation on there is something to prune
+        machine.change()
+        done = machine.call("profile", command=BACKUP)
+        assert done["status"] == CLEAN, done["output"]
+        spans |= {phase: max(seconds, spans.get(phase, 0.0)) for phase, seconds in done["phases"].items()}
+    assert set(spans) <= set(VICTIMS)
+    return spans
+
+
+def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans: dict[str, float]) -> str:
+    """Back up, kill, and look at what became of it; the phase that was hit, or nothing where the run was quicker."""
+    machine.change()
+    told, listed = machine.told(), machine.generations()
+    pid = machine.start(BACKUP)
+    delay = throw.random() * spans.get(phase, 0.05)
+    hit = str(machine.call("kill", pid=pid, phase=phase, role=role, delay=delay, which=throw.random()))
+    done = machine.finish(pid)
+    if not hit:
+        assert done.status == CLEAN, done.output
+        return ""
+    sealed = machine.generations()[-1] not in listed
+    if role == "client":
+        assert done.status == KILLED
+        if not sealed:
+            assert machine.watch_tomorrow().status == FINDINGS
+            assert "stale" in machine.texts(machine.told() - told)
+    elif done.status == NOT_DONE:
+        assert machine.told() - told, "nobody was told"
+    else:
+        assert done.status == CLEAN and sealed, done.output
+    return hit
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+@pytest.mark.parametrize("phase, role", ALL if FULL else QUICK)
+def test_a_backup(machine: Machine, spans: dict[str, float], phase: str, role: str, turn: int) -> None:
+    throw = dice("backup", phase, role, turn)
+    for _ in range(ATTEMPTS):
+        hit = strike(machine, throw, phase, role, spans)
+        machine.assert_recovers()
+        if hit:
+            TALLY.count("kill", f"{hit}: {role}")
+            return
+
+
+@pytest.mark.parametrize("turn", range(4 if FULL else 1))
+@pytest.mark.parametrize("role", ["client", "rsync", "ssh", "sshd", "gate", "receiver"] if FULL else ["client"])
+def test_a_restore(machine: Machine, spans: dict[str, float], role: str, turn: int) -> None:
+    throw = dice("restore", role, turn)
+    machine.root("rm -rf /home/restored")
+    restore = f"{RESTORE} restore --to /home/restored {SOURCE}"
+    pid = machine.start(restore)
+    phase = "send" if role in ("rsync", "receiver") else throw.choice(["list", "verify", "send"])
+    hit = machine.call("kill", pid=pid, phase=phase, role=role, delay=throw.random() * 0.3, which=throw.random())
+    done = machine.finish(pid)
+    assert done.status in ((KILLED,) if role == "client" else (CLEAN, FINDINGS, NOT_DONE)), done.output
+    if done.status != CLEAN:
+        again = machine.run(restore)
+        assert again.status == CLEAN, again.output
+    assert machine.call("differences", source=SOURCE, tree=f"/home/restored{SOURCE}") == []
+    assert machine.leftovers() == []
+    if hit:
+        TALLY.count("kill of a restore", f"{hit}: {role}")
+
+
+@pytest.mark.parametrize("role", ["client", "ssh", "sshd", "gate"] if FULL else ["gate"])
+def test_a_check(machine: Machine, spans: dict[str, float], role: str) -> None:
+    throw = dice("check", role)
+    told = machine.told()
+    pid = machine.start(CHECK)
+    hit = machine.call("kill", pid=pid, phase="verify", role=role, delay=throw.random() * 0.2, which=throw.random())
+    done = machine.finish(pid)
+    assert done.status != CLEAN or not hit
+    assert role == "client" or not hit or machine.told() - told
+    machine.assert_whole()
+    if hit:
+        TALLY.count("kill of a check", f"{hit}: {role}")
+
+
+def test_the_receiver_without_a_sandbox(machine: Machine, spans: dict[str, float]) -> None:
+    machine.configure_server(keep_last=3, sandbox="off")
+    try:
+        for turn in range(6 if FULL else 1):
+            throw = dice("no sandbox", turn)
+            role = ("gate", "receiver", "client")[turn % 3]
+            hit = strike(machine, throw, "send", role, spans)
+            machine.assert_recovers()
+            if hit:
+                TALLY.count("kill without a sandbox", f"{hit}: {role}")
+    finally:
+        machine.configure_server(keep_last=3)
+
+
+def test_enough_was_hit() -> None:
+    assert TALLY.total("kill") >= FEWEST
+    hits = {name.split(": ")[0] for name in TALLY.rounds["kill"]}
+    assert not FULL or hits >= set(VICTIMS)
+    for theme in ("kill of a restore", "kill of a check", "kill without a sandbox"):
+        assert TALLY.total(theme) >= 1
