@@ -120,6 +120,16 @@ class TestMariaDB:
         assert client.mariadb(aside, "SELECT COUNT(*) FROM v") == "101"
         assert client.mariadb("ledger", "SELECT COUNT(*) FROM v") == "100"
 
+    def test_a_broken_one_is_replaced_too(self, client: Machine, ledger: str) -> None:
+        client.mariadb("ledger", "CREATE TABLE u (n int); CREATE VIEW broken AS SELECT n FROM u; DROP TABLE u")
+        there = _of_mariadb(client)
+        said = client.program(RESTORE, "restore-db", "wiki/ledger", "--overwrite", expect=1)
+        assert "The view broken did not work any more" in said
+        (aside,) = set(_of_mariadb(client)) - set(there)
+        assert aside in said
+        assert client.mariadb(aside, "SELECT COUNT(*) FROM v") == "100"
+        assert client.mariadb("ledger", "SELECT COUNT(*) FROM v") == "100"
+
 
 class TestSQLite:
     """A program that has the file open would go on writing to one that nobody finds any more."""
@@ -147,6 +157,16 @@ class TestSQLite:
         assert client.rows("sqlite", aside) == rows
         assert client.rows("sqlite", path) == rows
         client.run(f"rm {aside}")
+
+    def test_a_damaged_one_is_replaced_too(self, client: Machine, ledger: str) -> None:
+        path = "/srv/data/notes.sqlite"
+        rows = client.rows("sqlite", path)
+        client.run(f"truncate --size=5000 {path}")
+        said = client.program(RESTORE, "restore-db", "notes", "--overwrite", expect=1)
+        assert f"{path} is damaged" in said
+        assert client.rows("sqlite", path) == rows
+        assert client.run(f"stat --format=%s {path}.before_*").strip() == "5000"
+        client.run(f"rm {path}.before_*")
 
 
 def test_which_databases_there_are(client: Machine, ledger: str) -> None:

@@ -88,9 +88,9 @@ def restore_database(
     started = time.monotonic()
     if present:
         done.aside = _beside(target, f"before_{datetime.now(UTC):%Y%m%d%H%M%S}")
-        engine.set_aside(target, done.aside)
+        done.findings = engine.set_aside(target, done.aside)
     try:
-        done.findings = engine.load(dump, notes, target, owners=owners)
+        done.findings += engine.load(dump, notes, target, owners=owners)
     except BaseException:
         if done.aside:
             engine.set_aside(done.aside, target)

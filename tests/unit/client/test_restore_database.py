@@ -42,6 +42,7 @@ class Engine:
 
     databases: dict[str, dict[str, int]]
     broken: bool = False
+    damage: tuple[str, ...] = ()
     loaded: dict[str, int] = field(default_factory=lambda: {"t": 3, "u": 0})
     owners: bool | None = None
 
@@ -59,9 +60,10 @@ class Engine:
     def row_counts(self, database: str) -> dict[str, int]:
         return self.databases[database]
 
-    def set_aside(self, database: str, aside: str) -> None:
+    def set_aside(self, database: str, aside: str) -> list[str]:
         assert aside not in self.databases
         self.databases[aside] = self.databases.pop(database)
+        return list(self.damage)
 
 
 class Archive:
@@ -135,6 +137,13 @@ def test_overwriting_keeps_the_present_one_under_another_name(monkeypatch: pytes
     engine = Engine({"shop": {"precious": 1}})
     done = restored(engine, monkeypatch, "main/shop", overwrite=True)
     assert done.aside.startswith("shop_before_")
+    assert engine.databases == {"shop": {"t": 3, "u": 0}, done.aside: {"precious": 1}}
+
+
+def test_what_was_broken_in_the_present_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine({"shop": {"precious": 1}}, damage=("the view v fails",))
+    done = restored(engine, monkeypatch, "main/shop", overwrite=True)
+    assert done.findings == ["the view v fails"]
     assert engine.databases == {"shop": {"t": 3, "u": 0}, done.aside: {"precious": 1}}
 
 

@@ -56,5 +56,8 @@ class Engine(Protocol):
     def row_counts(self, database: str) -> dict[str, int]:
         """Rows by table, counted now; the same names as in :class:`Dumped`."""
 
-    def set_aside(self, database: str, aside: str) -> None:
-        """Rename ``database`` to ``aside``, so that it can be loaded anew and nothing is lost."""
+    def set_aside(self, database: str, aside: str) -> list[str]:
+        """Rename ``database`` to ``aside``, so that it can be loaded anew and nothing is lost.
+
+        Returns what of it was broken already, so that ``aside`` is without it or no better.
+        """

@@ -19,6 +19,8 @@ from sedai.core.process import Result, run
 
 _CONNECT_SECONDS = 20
 _END = b"-- Dump completed"
+# Of a mariadb-dump with --force that met an error and went on.
+_FORCED = 2
 _STOP = "Stop the programs that use it, then run this again."
 # On a disk, which /tmp may not be.
 _TEMPORARY = "/var/tmp"  # noqa: S108  only the parent of a directory that nobody else can enter
@@ -113,6 +115,10 @@ class MariaDB:
 
     def dump(self, database: str, target: Path) -> Dumped:
         """Dump ``database`` as of one moment (InnoDB's; other storage engines have no snapshots)."""
+        return self._dump(database, target)
+
+    def _dump(self, database: str, target: Path, *, broken_too: bool = False) -> Dumped:
+        """The same; with ``broken_too`` a view, routine or trigger that does not work is left out."""
         if database == GLOBALS:
             with target.open("xb") as stream:
                 self._run("mariadb-dump", "--system=users", "--skip-dump-date", stdout=stream)
@@ -120,12 +126,13 @@ class MariaDB:
         mysql = (
             ["--set-gtid-purged=OFF", "--column-statistics=0"] if find_program("mariadb-dump") == "mysqldump" else []
         )
+        force = ["--force"] if broken_too else []
         before = set(self._tables(database))
         with target.open("xb") as stream:
             self._run(
                 "mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob",
-                "--order-by-primary", "--no-autocommit", "--no-tablespaces", "--skip-dump-date", *mysql, "--", database,
-                stdout=stream,
+                "--order-by-primary", "--no-autocommit", "--no-tablespaces", "--skip-dump-date", *mysql, *force, "--",
+                database, stdout=stream, success=(0, _FORCED) if force else (0,),
             )  # fmt: skip
         with target.open("rb") as stream:
             tables = count_rows(stream)
@@ -166,18 +173,23 @@ class MariaDB:
         """Make ``database`` from ``dump``; where that fails nothing of it stays."""
         if notes.database == GLOBALS:
             return self._load_accounts(dump)
+        self._make(database, notes.settings, dump)
+        return [] if self._access.throw_away else self._without_definers(database)
+
+    def _make(self, database: str, settings: dict[str, str], dump: Path, *, broken_too: bool = False) -> None:
+        """Make ``database`` from ``dump``; with ``broken_too`` what of it does not work is left out."""
         name = _identifier(database)
-        character_set = notes.settings.get("character_set", "")
-        options = f" CHARACTER SET {character_set} COLLATE {notes.settings['collation']}" if character_set else ""
+        character_set = settings.get("character_set", "")
+        options = f" CHARACTER SET {character_set} COLLATE {settings['collation']}" if character_set else ""
         self._ask(f"CREATE DATABASE {name}{options}")
+        force, success = (["--force"], (0, 1)) if broken_too else ([], (0,))
         try:
             with dump.open("rb") as stream:
-                self._run("mariadb", "--", database, stdin=stream)
+                self._run("mariadb", *force, "--", database, stdin=stream, success=success)
         except BaseException:
             with contextlib.suppress(SedaiError):
                 self._ask(f"DROP DATABASE {name}")
             raise
-        return [] if self._access.throw_away else self._without_definers(database)
 
     def _without_definers(self, database: str) -> list[str]:
         """Views, triggers, routines and events that run as accounts that are not there: they fail when they are used."""
@@ -218,25 +230,25 @@ class MariaDB:
             for table in self._tables(database)
         }
 
-    def set_aside(self, database: str, aside: str) -> None:
+    def set_aside(self, database: str, aside: str) -> list[str]:
         """There is no renaming: ``database`` is copied through a dump, the copy's rows are counted, then it is dropped.
 
         Raises:
             UsageError: somebody uses the database: what is written meanwhile would be lost.
+            IntegrityError: a table of it can't be copied; nothing was changed.
         """
         self._refuse_in_use(database)
+        self._refuse_unreadable(database)
         files.refuse_without_space(Path(_TEMPORARY), 2 * self.size(database))
         with tempfile.TemporaryDirectory(dir=_TEMPORARY) as directory:
             dump = Path(directory) / "dump.sql"
-            dumped = self.dump(database, dump)
+            dumped = self._dump(database, dump, broken_too=True)
             self.prove(database, dump, dumped.tables)
-            notes = Notes(
-                "", "mariadb", database, dump.name, "", dump.stat().st_size, dumped.tables, settings=dumped.settings
-            )
-            self.load(dump, notes, aside)
+            self._make(aside, dumped.settings, dump, broken_too=True)
         try:
             if self.row_counts(aside) != dumped.tables:
                 raise IntegrityError(f"The copy {aside} of {database} has other row counts; {database} is untouched.")
+            broken = self._broken(database, aside)
             self._refuse_in_use(database)
             if self._checksums(database) != self._checksums(aside):
                 raise UsageError(f"{database} was written to while it was copied; it is untouched.", _STOP)
@@ -244,6 +256,36 @@ class MariaDB:
             self._ask(f"DROP DATABASE {_identifier(aside)}")
             raise
         self._ask(f"DROP DATABASE {_identifier(database)}")
+        return broken
+
+    def _refuse_unreadable(self, database: str) -> None:
+        """Insist that every table can be read: of one that can't there is no copy, and it may still be mended."""
+        unreadable = [table for table, found in self._checksums(database).items() if found == "NULL"]
+        if unreadable:
+            raise IntegrityError(
+                f"{database} can't be kept under another name, so it was not replaced: {len(unreadable)} of its tables "
+                f"can't be read: {', '.join(unreadable[:5])}.",
+                "Restore under another name with --as; or mend it first (CHECK TABLE, REPAIR TABLE).",
+            )
+
+    def _broken(self, database: str, copy: str) -> list[str]:
+        """What is not in ``copy`` because it does not work (a view of a table that is gone), with the statement that made it."""
+        words = []
+        for kind, name in sorted(self._programs(database) - self._programs(copy)):
+            made = self._ask(f"SHOW CREATE {kind} {_identifier(database)}.{_identifier(name)}")[0]
+            statement = " ".join(made[{"VIEW": 1, "EVENT": 3}.get(kind, 2)].split("\n"))
+            words.append(f"The {kind.lower()} {name} did not work any more, {copy} is without it; it was: {statement}")
+        return words
+
+    def _programs(self, database: str) -> set[tuple[str, str]]:
+        """Kind and name of each view, trigger, routine and event."""
+        schema = _literal(database)
+        listed = self._ask(" UNION ALL ".join(
+            f"SELECT {kind}, {prefix}_NAME FROM information_schema.{table} WHERE {prefix}_SCHEMA = {schema}"
+            for kind, prefix, table in (("'VIEW'", "TABLE", "VIEWS"), ("'TRIGGER'", "TRIGGER", "TRIGGERS"),
+                                        ("ROUTINE_TYPE", "ROUTINE", "ROUTINES"), ("'EVENT'", "EVENT", "EVENTS"))
+        ))  # fmt: skip
+        return {(kind, name) for kind, name in listed}
 
     def _refuse_in_use(self, database: str) -> None:
         users = self._ask(

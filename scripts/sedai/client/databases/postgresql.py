@@ -301,10 +301,11 @@ class PostgreSQL:
         with self._session(database) as session:
             return session.counts()
 
-    def set_aside(self, database: str, aside: str) -> None:
+    def set_aside(self, database: str, aside: str) -> list[str]:
         """Rename ``database``; the server refuses while somebody is connected to it."""
         with self._session(self._maintenance_for(database)) as session:
             session.ask(f"ALTER DATABASE {_identifier(database)} RENAME TO {_identifier(aside)}")
+        return []
 
     def drop(self, database: str) -> None:
         """Drop ``database``."""

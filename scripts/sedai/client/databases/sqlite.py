@@ -123,8 +123,8 @@ class SQLite:
         """Rows by table, counted now."""
         return _counts(self._file(database))
 
-    def set_aside(self, database: str, aside: str) -> None:
-        """Copy the file, log included, to ``aside``, then remove it.
+    def set_aside(self, database: str, aside: str) -> list[str]:
+        """Copy the file, log included, to ``aside``, then remove it; one that is too damaged to be copied is renamed.
 
         Raises:
             UsageError: it is no file, or a program has it open and would go on writing to one that nobody finds any more.
@@ -140,17 +140,40 @@ class SQLite:
         except OSError as error:
             raise SedaiError(f"{path} can't be copied to {copy}: {error.strerror}.") from error
         try:
-            with _words(str(path)):
-                _copy(_connect(path, "rw"), copy)
+            _copy(_connect(path, "rw"), copy)
             _refuse_in_use(path)
+        except sqlite3.Error as error:
+            copy.unlink()
+            if not _is_damage(error):
+                raise SedaiError(f"SQLite: {path}: {error}") from error
+            _rename(path, copy)
+            return [f"{path} is damaged ({error}); it was moved to {copy} as it is."]
         except BaseException:
             copy.unlink()
             raise
         os.chmod(copy, st.S_IMODE(status.st_mode))
         if os.geteuid() == 0:
             os.chown(copy, status.st_uid, status.st_gid)
-        for ending in ("", *_LOGS):
-            path.with_name(path.name + ending).unlink(missing_ok=True)
+        for place in (path, *_logs_of(path)):
+            place.unlink(missing_ok=True)
+        return []
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite found that the file is damaged, not that it could not get at it."""
+    # The upper bytes tell more about the same error.
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR)
+
+
+def _rename(path: Path, new: Path) -> None:
+    """Give the file and its logs, which are read with it, another name."""
+    try:
+        for old, place in zip((path, *_logs_of(path)), (new, *_logs_of(new)), strict=True):
+            if os.path.lexists(old):
+                old.rename(place)
+    except OSError as error:
+        raise SedaiError(f"{path} can't be renamed to {new}: {error.strerror}.") from error
 
 
 def _refuse_in_use(path: Path) -> None:

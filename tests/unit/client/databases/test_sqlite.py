@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -334,10 +334,59 @@ def test_set_aside_overwrites_nothing(tmp_path: Path) -> None:
     with pytest.raises(SedaiError, match="File exists"):
         SQLite("app", path).set_aside("app", str(tmp_path / "aside.db"))
     assert (tmp_path / "aside.db").read_text() == "somebody's" and path.exists()
-    path.write_text("no database")
-    with pytest.raises(SedaiError):
-        SQLite("app", path).set_aside("app", str(tmp_path / "new.db"))
-    assert path.exists() and not (tmp_path / "new.db").exists()
+
+
+def truncated(raw: bytes) -> bytes:
+    return raw[: len(raw) - 5000]
+
+
+def zeroed(raw: bytes) -> bytes:
+    return bytes(100) + raw[100:]
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed])
+def test_a_damaged_one_is_set_aside_as_it_is(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """It is the first reason to want another in its place."""
+    made = make(tmp_path / "made.db", "CREATE TABLE t (a)", "INSERT INTO t VALUES (zeroblob(50000))")
+    notes = restored(made, tmp_path / "copy.sqlite")
+    broken = damage(made.read_bytes())
+    home = tmp_path / "home"
+    home.mkdir()
+    path, aside = home / "app.db", home / "aside.db"
+    path.write_bytes(broken)
+    path.chmod(0o640)
+    engine = SQLite("app", path)
+    [told] = engine.set_aside("app", str(aside))
+    assert f"{path} is damaged (" in told and str(aside) in told
+    assert os.listdir(home) == ["aside.db"]
+    assert aside.read_bytes() == broken and aside.stat().st_mode & 0o777 == 0o640
+    assert engine.load(tmp_path / "copy.sqlite", notes, "app") == []
+    assert engine.row_counts("app") == {"t": 1}
+
+
+def test_what_is_in_the_logs_of_a_damaged_one_stays_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(source: sqlite3.Connection, target: Path) -> None:
+        source.close()
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT_SEQUENCE
+        raise error
+
+    path = make(tmp_path / "app.db", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)")
+    with program(path, "db.execute('INSERT INTO t VALUES (1)')"):
+        pass
+    monkeypatch.setattr(sqlite, "_copy", broken)
+    SQLite("app", path).set_aside("app", str(tmp_path / "aside.db"))
+    assert sorted(os.listdir(tmp_path)) == ["aside.db", "aside.db-shm", "aside.db-wal"]
+    assert SQLite("x", tmp_path / "aside.db").row_counts("x") == {"t": 1}
+
+
+def test_one_that_is_locked_is_not_taken_for_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(sqlite, "_refuse_in_use", lambda path: None)
+    path = make(tmp_path / "app.db", "CREATE TABLE t (a)")
+    with program(path, "db.execute('BEGIN EXCLUSIVE')"), pytest.raises(SedaiError, match="database is locked"):
+        SQLite("app", path).set_aside("app", str(tmp_path / "aside.db"))
+    assert path.exists() and not (tmp_path / "aside.db").exists()
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])

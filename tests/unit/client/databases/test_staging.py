@@ -75,7 +75,7 @@ class Fake:
     def row_counts(self, database: str) -> dict[str, int]:
         raise NotImplementedError
 
-    def set_aside(self, database: str, aside: str) -> None:
+    def set_aside(self, database: str, aside: str) -> list[str]:
         raise NotImplementedError
 
 

@@ -1,0 +1,85 @@
+"""Throw-away servers of this machine, where they are installed; the scenario `recovery` has them in any case."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sedai.client import throwaway
+from sedai.client.databases import scratch
+from sedai.client.databases.mariadb import MariaDB
+from sedai.core.errors import IntegrityError, SedaiError
+
+# The servers' own accounts have to reach it.
+PLACE = Path("/var/tmp")
+
+
+@pytest.fixture(scope="module")
+def mariadb() -> Iterator[MariaDB]:
+    if shutil.which("mariadbd", path="/usr/sbin:/usr/bin") is None:
+        pytest.skip("MariaDB's server is not installed")
+    with throwaway.directory(PLACE) as place, scratch.server("mariadb", place) as engine:
+        assert isinstance(engine, MariaDB)
+        yield engine
+
+
+@pytest.fixture
+def shop(mariadb: MariaDB) -> Iterator[MariaDB]:
+    """The server with a database ``shop``; in the end there is none any more."""
+    mariadb._ask("CREATE DATABASE shop")
+    mariadb._ask(
+        "USE shop; CREATE TABLE t (n int PRIMARY KEY, w varchar(20)); INSERT INTO t VALUES (1, 'a'), (2, 'b');"
+        "CREATE VIEW fine AS SELECT n FROM t"
+    )
+    yield mariadb
+    for name in mariadb.databases():
+        if name.startswith("shop"):
+            mariadb._ask(f"DROP DATABASE {name}")
+
+
+class TestMariaDBSetAside:
+    """There is no renaming: the copy has everything, or nothing was changed."""
+
+    def test_all_of_it_is_in_the_copy(self, shop: MariaDB) -> None:
+        shop._ask(
+            "USE shop; CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW SET NEW.w = 'x'; CREATE PROCEDURE p() SELECT 1;"
+            "CREATE FUNCTION f() RETURNS int DETERMINISTIC RETURN 1; CREATE EVENT e ON SCHEDULE EVERY 1 YEAR DO SELECT 1"
+        )
+        there = shop._programs("shop")
+        assert {kind for kind, _ in there} == {"VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"}
+        assert shop.set_aside("shop", "shop_before") == []
+        assert shop._programs("shop_before") == there
+        assert shop.row_counts("shop_before") == {"t": 2}
+        assert not shop.exists("shop")
+
+    def test_a_view_of_a_table_that_is_gone_does_not_keep_it_from_being_replaced(self, shop: MariaDB) -> None:
+        shop._ask(
+            "USE shop; CREATE TABLE u (n int); CREATE VIEW v AS SELECT n FROM u; CREATE VIEW w AS SELECT n FROM v;"
+            "DROP TABLE u"
+        )
+        told = shop.set_aside("shop", "shop_before")
+        assert [line.split(",")[0] for line in told] == [
+            "The view v did not work any more",
+            "The view w did not work any more",
+        ]
+        assert "CREATE ALGORITHM=UNDEFINED" in told[0] and "`u`" in told[0], "or it would be lost"
+        assert shop.row_counts("shop_before") == {"t": 2}
+        assert ("VIEW", "fine") in shop._programs("shop_before")
+        assert not shop.exists("shop")
+
+    def test_a_table_that_can_not_be_read_is_not_dropped(self, shop: MariaDB) -> None:
+        shop._ask("USE shop; CREATE TABLE m (n int) ENGINE = MyISAM; INSERT INTO m VALUES (1); FLUSH TABLES")
+        (Path(shop.data_directory()) / "shop/m.MYI").write_bytes(b"no index")
+        with pytest.raises(IntegrityError, match=r"can't be read: m\.") as refused:
+            shop.set_aside("shop", "shop_before")
+        assert "--as" in refused.value.hint
+        assert shop.exists("shop") and not shop.exists("shop_before")
+
+    def test_a_copy_that_fails_changes_nothing(self, shop: MariaDB) -> None:
+        shop._ask("CREATE DATABASE shop_before")
+        with pytest.raises(SedaiError, match="exists"):
+            shop.set_aside("shop", "shop_before")
+        assert shop.row_counts("shop") == {"t": 2} and shop.exists("shop_before")
