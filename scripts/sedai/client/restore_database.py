@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -17,10 +18,11 @@ from sedai.client.config import Database
 from sedai.client.connection import Connection
 from sedai.client.databases import notes as noted
 from sedai.client.databases import servers
+from sedai.client.databases.engine import Engine
 from sedai.client.databases.notes import Notes
 from sedai.client.program import Context
 from sedai.client.progress import Reporter
-from sedai.core.errors import ExitCode, UsageError
+from sedai.core.errors import ExitCode, SedaiError, UsageError
 
 
 @dataclass
@@ -71,7 +73,7 @@ def restore_database(
 
     Raises:
         UsageError: see :func:`choose`; or a database of that name is there.
-        SedaiError: loading failed; what was there before is there again.
+        SedaiError: it failed; what was there before is there again, or the text tells under which name.
     """
     notes, entry = choose(source.notes(), name, source.config.databases)
     engine = servers.connect(entry)
@@ -88,17 +90,52 @@ def restore_database(
     started = time.monotonic()
     if present:
         done.aside = _beside(target, f"before_{datetime.now(UTC):%Y%m%d%H%M%S}")
-        done.findings = engine.set_aside(target, done.aside)
-    try:
-        done.findings += engine.load(dump, notes, target, owners=owners)
-    except BaseException:
-        if done.aside:
-            engine.set_aside(done.aside, target)
-        raise
-    if notes.database != noted.GLOBALS:
-        done.findings += [f"{target}: {line}" for line in noted.differing(notes.tables, engine.row_counts(target))]
+    with _told_where_it_is(engine, done):
+        if present:
+            done.findings += engine.set_aside(target, done.aside)
+        try:
+            done.findings += engine.load(dump, notes, target, owners=owners)
+        except BaseException as error:
+            if present:
+                _put_back(engine, done, error)
+            raise
+        if notes.database != noted.GLOBALS:
+            done.findings += [f"{target}: {line}" for line in noted.differing(notes.tables, engine.row_counts(target))]
     done.seconds = time.monotonic() - started
     return done
+
+
+def _put_back(engine: Engine, done: RestoredDatabase, error: BaseException) -> None:
+    """After ``error`` the database that was there gets its name back."""
+    try:
+        engine.set_aside(done.aside, done.target)
+    except SedaiError as failure:
+        raise SedaiError(
+            f"{error}\nThe database that was there could not be put back: {failure}",
+            f"Stop the programs that use {done.target}, then run this again with --overwrite.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _told_where_it_is(engine: Engine, done: RestoredDatabase) -> Iterator[None]:
+    """Whatever goes wrong, a person must know under which name the database is that was there."""
+    try:
+        yield
+    except BaseException as error:
+        if not _may_exist(engine, done.aside):
+            raise
+        where = "\n".join([f"The one that was there is now {done.aside}.", *done.findings])
+        if not isinstance(error, SedaiError):
+            raise SedaiError(f"It broke off ({error!r}). {where}") from error
+        error.message = f"{error.message}\n{where}"
+        raise
+
+
+def _may_exist(engine: Engine, database: str) -> bool:
+    try:
+        return bool(database) and engine.exists(database)
+    except SedaiError:
+        return True  # nobody can be asked any more
 
 
 def _target(notes: Notes, entry: Database, as_name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from sedai.client import restore_database as rd
 from sedai.client.config import ClientConfig, Database, Server, Source
 from sedai.client.databases.notes import GLOBALS, Notes
-from sedai.core.errors import ProcessError, UsageError
+from sedai.core.errors import ProcessError, SedaiError, UsageError
 
 MAIN = Database("main", "postgresql")
 WIKI = Database("wiki", "mariadb")
@@ -38,11 +38,17 @@ NOTES = [
 
 @dataclass
 class Engine:
-    """A server as a dictionary: name -> rows by table. ``broken``: loading fails."""
+    """A server as a dictionary: name -> rows by table.
+
+    ``broken``: loading fails; ``half``: and leaves what it made. ``damage``: what does not come along when one is set aside.
+    ``uncounted``: counting fails with this.
+    """
 
     databases: dict[str, dict[str, int]]
     broken: bool = False
+    half: bool = False
     damage: tuple[str, ...] = ()
+    uncounted: BaseException | None = None
     loaded: dict[str, int] = field(default_factory=lambda: {"t": 3, "u": 0})
     owners: bool | None = None
 
@@ -51,6 +57,8 @@ class Engine:
 
     def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
         assert database == GLOBALS or database not in self.databases
+        if self.half:
+            self.databases[database] = {}
         if self.broken:
             raise ProcessError("it broke", 1, "it broke")
         self.owners = owners
@@ -58,10 +66,13 @@ class Engine:
         return []
 
     def row_counts(self, database: str) -> dict[str, int]:
+        if self.uncounted is not None:
+            raise self.uncounted
         return self.databases[database]
 
     def set_aside(self, database: str, aside: str) -> list[str]:
-        assert aside not in self.databases
+        if aside in self.databases:
+            raise ProcessError(f"{aside} already exists", 1, "")
         self.databases[aside] = self.databases.pop(database)
         return list(self.damage)
 
@@ -152,6 +163,25 @@ def test_when_loading_fails_the_present_one_is_back(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ProcessError):
         restored(engine, monkeypatch, "main/shop", overwrite=True)
     assert engine.databases == {"shop": {"precious": 1}}
+
+
+def test_when_the_present_one_can_not_be_put_back_its_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine({"shop": {"precious": 1}}, broken=True, half=True, damage=("the view v fails",))
+    with pytest.raises(SedaiError) as failed:
+        restored(engine, monkeypatch, "main/shop", overwrite=True)
+    (aside,) = set(engine.databases) - {"shop"}
+    assert engine.databases[aside] == {"precious": 1}
+    for words in ("it broke", "shop already exists", f"is now {aside}", "the view v fails", "Stop the programs"):
+        assert words in str(failed.value)
+
+
+@pytest.mark.parametrize("error", [ProcessError("gone", 1, ""), KeyboardInterrupt()])
+def test_where_the_old_one_is_is_told_whenever_it_ends(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    engine = Engine({"shop": {"precious": 1}}, uncounted=error)
+    with pytest.raises(SedaiError, match=r"The one that was there is now shop_before_"):
+        restored(engine, monkeypatch, "main/shop", overwrite=True)
+    with pytest.raises(type(error)):
+        restored(Engine({}, uncounted=error), monkeypatch, "main/shop")
 
 
 @pytest.mark.parametrize(

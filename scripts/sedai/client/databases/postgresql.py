@@ -31,6 +31,8 @@ _PARAMETER = re.compile(rf"GRANT .* ON PARAMETER \S+ TO {_NAME}")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 # So long a table that somebody has locked is waited for; for ever would keep the files from being backed up.
 _LOCK_SECONDS = 300
+# Older servers drop no database that somebody is connected to.
+_CAN_FORCE = 130000
 _SETTINGS = f"""
 SET statement_timeout = 0; SET lock_timeout = '{_LOCK_SECONDS}s'; SET idle_in_transaction_session_timeout = 0;
 SET row_security = off; SET client_encoding = 'UTF8'
@@ -308,9 +310,10 @@ class PostgreSQL:
         return []
 
     def drop(self, database: str) -> None:
-        """Drop ``database``."""
+        """Drop ``database``, and who is connected to it: a program that reconnects would keep a half-loaded one there."""
         with self._session(self._maintenance_for(database)) as session:
-            session.ask(f"DROP DATABASE {_identifier(database)}")
+            forced = " WITH (FORCE)" if int(session.value("SHOW server_version_num")) >= _CAN_FORCE else ""
+            session.ask(f"DROP DATABASE {_identifier(database)}{forced}")
 
     def _program(self, name: str) -> str:
         return f"{self._access.bin}/{name}" if self._access.bin else name

@@ -11,6 +11,7 @@ import pytest
 from sedai.client import throwaway
 from sedai.client.databases import scratch
 from sedai.client.databases.mariadb import MariaDB
+from sedai.client.databases.postgresql import PostgreSQL
 from sedai.core.errors import IntegrityError, SedaiError
 
 # The servers' own accounts have to reach it.
@@ -23,6 +24,15 @@ def mariadb() -> Iterator[MariaDB]:
         pytest.skip("MariaDB's server is not installed")
     with throwaway.directory(PLACE) as place, scratch.server("mariadb", place) as engine:
         assert isinstance(engine, MariaDB)
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    if not list(scratch._POSTGRESQL.glob("*/bin/initdb")):
+        pytest.skip("PostgreSQL's server is not installed")
+    with throwaway.directory(PLACE) as place, scratch.server("postgresql", place) as engine:
+        assert isinstance(engine, PostgreSQL)
         yield engine
 
 
@@ -83,3 +93,17 @@ class TestMariaDBSetAside:
         with pytest.raises(SedaiError, match="exists"):
             shop.set_aside("shop", "shop_before")
         assert shop.row_counts("shop") == {"t": 2} and shop.exists("shop_before")
+
+
+class TestPostgreSQL:
+    """What only a server can tell."""
+
+    def test_a_program_that_reconnects_does_not_keep_a_half_loaded_one_there(self, postgresql: PostgreSQL) -> None:
+        with postgresql._session("template1") as session:
+            session.ask("CREATE DATABASE half")
+        program = postgresql._session("half").__enter__()
+        try:
+            postgresql.drop("half")
+            assert not postgresql.exists("half")
+        finally:
+            program.__exit__(None, None, None)
