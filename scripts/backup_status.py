@@ -31,7 +31,12 @@ def main() -> ExitCode:
 
         from sedai.client.status_table import show
 
-        show(status, Console(width=None if sys.stdout.isatty() else 120), context.config.language)
+        show(
+            status,
+            Console(width=None if sys.stdout.isatty() else 120),
+            Path(sys.argv[0]).parent,
+            context.config.language,
+        )
     if status.error:
         return ExitCode.NOT_DONE
     return ExitCode.FINDINGS if attention(status) else ExitCode.CLEAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -338,6 +339,35 @@ class TestCron:
         )
         client.host.run_expect([0], "systemctl stop cron; rm -f /run/crond.reboot; systemctl start cron; sleep 4")
         assert client.generations() == after
+
+
+class TestStatus:
+    """At a glance: what needs a look, and the command that is printed for it mends it."""
+
+    def test_a_freeze_is_shown_and_released_as_it_says(self, client: Client, server: Host) -> None:
+        client.backup()
+        client.check()
+        client.check("--level", "full", "--all")
+        client.program("restore_drill.py", "--files", "1", "--quiet")
+        said = client.program("backup_status.py")
+        assert "All is well." in said
+        assert client.generations()[-1] in said
+
+        server.run_expect([0], "/usr/local/lib/sedai/sedai_server.py freeze --client client --reason 'for a look'")
+        said = " ".join(client.program("backup_status.py", expect=1).split())
+        assert "for a look" in said
+        release = re.search(r"sudo (\S+sedai_server.py release --client client)", said)
+        assert release
+        server.run_expect([0], release[1])
+        table = json.loads(client.program("backup_status.py", "--json"))
+        assert table["attention"] == []
+        assert [each["generation"] for each in table["generations"]] == client.generations()
+
+    def test_without_the_server_it_says_what_is_known_here(self, client: Client) -> None:
+        elsewhere = client.configuration("/root/nowhere.toml", {"port": "1"})
+        said = client.program("backup_status.py", "--config", elsewhere, expect=3)
+        assert "The server can't be asked" in said
+        assert "restore drill" in said
 
 
 class TestProvisioning:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,14 +17,17 @@ from sedai.client.status import PROGRAMS, Status, attention
 from sedai.client.status_words import LABELS, command, title
 
 
-def show(status: Status, console: Console, language: str) -> None:
-    """Print ``status``: what needs a look first, then the generations, the runs, the room, and what is not in it."""
+def show(status: Status, console: Console, scripts: Path, language: str) -> None:
+    """Print ``status``: what needs a look first, then the generations, the runs, the room, and what is not in it.
+
+    ``scripts``: where our programs are.
+    """
     words: Mapping[str, Any] = LABELS[language]
     items = attention(status)
     console.print(Text(words["attention"] if items else words["well"], style="bold red" if items else "bold green"))
     for item in items:
         console.print(Text(f"- {title(item, language)}"))
-        console.print(Text(f"    {words['run']}: {command(item, status.client, language)}", style="cyan"))
+        console.print(Text(f"    {words['run']}: {command(item, status.client, scripts, language)}", style="cyan"))
     if status.generations:
         console.print(_generations(status, words))
     console.print(_runs(status, words))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 from sedai.client.status import Attention
 
-_SCRIPTS = "~/project/scripts"
 _ON_SERVER = "sudo /usr/local/lib/sedai/sedai_server.py"
 
 _TITLES = {
@@ -54,17 +56,17 @@ _TITLES = {
     },
 }
 
-_BACK_UP, _CHECK = f"{_SCRIPTS}/backup_data.py", f"{_SCRIPTS}/check_backup_integrity.py"
+_BACK_UP, _CHECK = "{scripts}/backup_data.py", "{scripts}/check_backup_integrity.py"
 _COMMANDS = {
-    "unreachable": f"{_SCRIPTS}/backup_data.py --dry-run",
-    "paused": f"{_SCRIPTS}/restore_data.py list; {_BACK_UP} --resume",
+    "unreachable": "{scripts}/backup_data.py --dry-run",
+    "paused": f"{{scripts}}/restore_data.py list; {_BACK_UP} --resume",
     "none": _BACK_UP,
     "damaged": f"{_BACK_UP}; {_CHECK} --level full --all",
     "stale": _BACK_UP,
     "clock": "timedatectl",
     "time": "timedatectl",
     "watch": f"{_ON_SERVER} watch",
-    "frozen": f"{_SCRIPTS}/restore_data.py diff previous latest; {_ON_SERVER} release --client {{client}}",
+    "frozen": f"{{scripts}}/restore_data.py diff previous latest; {_ON_SERVER} release --client {{client}}",
     "full": f"{_ON_SERVER} prune --explain",
     "failed_backup": _BACK_UP,
     "findings_backup": _BACK_UP,
@@ -72,8 +74,8 @@ _COMMANDS = {
     "findings_check": f"{_BACK_UP}; {_CHECK}",
     "failed_full_check": f"{_CHECK} --level full --all",
     "findings_full_check": f"{_BACK_UP}; {_CHECK} --level full --all",
-    "failed_restore_drill": f"{_SCRIPTS}/restore_drill.py",
-    "findings_restore_drill": f"{_SCRIPTS}/restore_drill.py",
+    "failed_restore_drill": "{scripts}/restore_drill.py",
+    "findings_restore_drill": "{scripts}/restore_drill.py",
     "waiting": _CHECK,
     "unplanned": "ansible-playbook site.yml",
 }
@@ -147,8 +149,8 @@ def title(item: Attention, language: str) -> str:
     return _TITLES[language][item.kind].format(detail=" ".join(detail.split()))
 
 
-def command(item: Attention, client: str, language: str) -> str:
-    """What to run, and where when it is not this machine."""
-    words = _COMMANDS[item.kind].format(client=client)
+def command(item: Attention, client: str, scripts: Path, language: str) -> str:
+    """What to run, and where when it is not this machine; our programs here are in ``scripts``."""
+    words = _COMMANDS[item.kind].format(client=client, scripts=shlex.quote(str(scripts)))
     where = _ELSEWHERE.get(item.kind, "")
     return f"{words}  ({LABELS[language][where]})" if where else words

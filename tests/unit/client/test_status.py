@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from sedai.client.status import PROGRAMS, Run, Status, attention, last_runs
 NOW = 1_800_000_000.0
 DAY = 86400.0
 GIB = 1 << 30
+SCRIPTS = Path("/home/a person/scripts")
 
 
 def record(number: int, age_days: float, **changes: Any) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def test_what_needs_a_look_is_named_with_its_command(changes: dict[str, Any], ex
         text = shown(status, language)
         for item in attention(status):
             assert status_words.title(item, language) in text
-            assert status_words.command(item, "laptop", language) in text
+            assert status_words.command(item, "laptop", SCRIPTS, language) in text
 
 
 def test_every_word_is_there_in_both_languages() -> None:
@@ -90,7 +92,10 @@ def test_every_word_is_there_in_both_languages() -> None:
 
 def test_the_frozen_client_s_name_is_in_the_command() -> None:
     item = attention(replace(WELL, server=dict(WELL.server) | {"frozen": "x"}))[0]
-    assert "release --client laptop" in status_words.command(item, "laptop", "en")
+    assert "'/home/a person/scripts'/restore_data.py diff previous latest; " in status_words.command(
+        item, "laptop", SCRIPTS, "en"
+    )
+    assert "release --client laptop" in status_words.command(item, "laptop", SCRIPTS, "en")
 
 
 def test_how_long_the_room_lasts() -> None:
@@ -167,5 +172,5 @@ def test_the_next_runs_are_those_of_the_crontab() -> None:
 def shown(status: Status, language: str) -> str:
     """What a person reads, on a terminal so wide that nothing is folded."""
     output = io.StringIO()
-    status_table.show(status, Console(file=output, width=400), language)
+    status_table.show(status, Console(file=output, width=400), SCRIPTS, language)
     return output.getvalue()
