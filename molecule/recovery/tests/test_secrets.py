@@ -1,0 +1,149 @@
+"""The passwords, of the mail account and of the databases, are where they are used and nowhere else in the whole lab."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import CONFIGURATION, LAB, PROJECT, SCENARIO, Machine
+
+from labkit import mail
+
+SMTP = "rotated-83-somebody"
+DATABASES = ("anybody-7391",)  # part of each password, that no quoting changes
+PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
+ALLOWED = {
+    "client": {
+        f"{CONFIGURATION}/databases/tcp",
+        f"{CONFIGURATION}/databases/vaulted",
+        "/root/.my.cnf",
+        "/root/.pgpass",
+    },
+    "server": {"/home/admin/.msmtprc"},
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What could be seen meanwhile: the playbook's words with ``--diff``, all command lines and environments."""
+
+    playbook: str
+    processes: str
+
+
+def disguises(password: str) -> list[str]:
+    """The forms in which a password could be seen."""
+    plain = password.encode()
+    encoded = (base64.b64encode(data).decode() for data in (plain, b"\0user@example.com\0" + plain))
+    return [password, *encoded]
+
+
+@contextmanager
+def watched(seen: set[bytes]) -> Iterator[None]:
+    """Collect every command line and environment of this machine, those in the containers too."""
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.005):
+            for process in Path("/proc").iterdir():
+                for name in ("cmdline", "environ") if process.name.isdigit() else ():
+                    try:
+                        seen.add((process / name).read_bytes())
+                    except OSError:
+                        continue
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def site(*arguments: str) -> str:
+    """Run site.yml; returns its output."""
+    program = Path(sys.executable).parent / "ansible-playbook"
+    done = subprocess.run(
+        [program, "-i", SCENARIO / "inventory", "site.yml", *arguments],
+        cwd=PROJECT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def seen(client: Machine, server: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+    """The password of the mail account is rotated, everything runs once, and an alert goes out."""
+    provider = f"sedai-{LAB}-mail"
+    secret = tmp_path_factory.mktemp("secret") / "vars.json"
+    secret.write_text(json.dumps({"msmtp_password": SMTP}))
+    processes: set[bytes] = set()
+    mail.set_password(provider, SMTP)
+    try:
+        with watched(processes):
+            said = site("--diff", "-vv", "--extra-vars", f"@{secret}")
+            client.backup()
+            client.program("check_backup_integrity.py", "--level", "full")
+            client.program("restore_drill.py", "--files", "1", "--database", "tcp")
+            server.run("/usr/local/lib/sedai/sedai_server.py watch; /usr/local/lib/sedai/sedai_server.py report")
+            server.run("runuser -u admin -- /home/admin/scripts/send_alert_email.sh subject body")
+        yield Seen(said, b"\n".join(processes).replace(b"\0", b" ").decode(errors="replace"))
+    finally:
+        mail.set_password(provider, mail.FIRST_PASSWORD)
+        site("--limit", "server")
+
+
+def test_the_rotation_was_seen(seen: Seen, server: Machine) -> None:
+    assert SMTP in server.read("/home/admin/.msmtprc").decode()
+    assert "changed=1" in seen.playbook or "changed=2" in seen.playbook
+    for program in ("ansible-playbook", "backup_data.py", "pg_dump", "mariadb-dump", "msmtp", "sedai_server.py"):
+        assert program in seen.processes, "the watching missed it"
+
+
+@pytest.mark.parametrize("password", [SMTP, *DATABASES])
+def test_no_process_and_no_playbook_shows_it(seen: Seen, password: str) -> None:
+    for form in disguises(password):
+        assert form not in seen.processes
+        assert form not in seen.playbook
+
+
+@pytest.mark.parametrize("password", [SMTP, mail.FIRST_PASSWORD, *DATABASES])
+def test_no_file_of_a_host_has_it_but_those_that_are_for_it(
+    seen: Seen, client: Machine, server: Machine, password: str
+) -> None:
+    forms = " ".join(f"-e {shlex.quote(form)}" for form in disguises(password))
+    for machine in (client, server):
+        listed = machine.run(f"grep -rlaF --devices=skip {forms} {PLACES} 2>/dev/null || true").split()
+        assert set(listed) <= ALLOWED[machine.name]
+        assert machine.run(f"journalctl --no-pager --output=cat | grep -cF {forms} || true").strip() == "0"
+    wanted = {SMTP: (server, "/home/admin/.msmtprc"), DATABASES[0]: (client, f"{CONFIGURATION}/databases/tcp")}
+    if password in wanted:  # what is not found where it is would not be found elsewhere
+        machine, path = wanted[password]
+        assert machine.run(f"grep -laF {forms} {path}").split() == [path]
+
+
+def test_nothing_of_it_stays_where_the_playbook_ran(seen: Seen) -> None:
+    places = [PROJECT, Path.home() / ".ansible"]
+    forms = [option for form in disguises(SMTP) for option in ("-e", form)]
+    found = subprocess.run(
+        ["grep", "-rlaF", "--devices=skip", "--exclude-dir=.venv", *forms, *places],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    assert [name for name in found if not name.endswith(("test_secrets.py", ".pyc"))] == []
