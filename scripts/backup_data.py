@@ -15,6 +15,8 @@ EXAMPLES = """\
   backup_data.py                back up now
   backup_data.py --dry-run      show what would be sent, change nothing
   backup_data.py --resume       end a pause (of a machine that took another's place), then back up
+  backup_data.py --forget main/shop
+                                back up; a database that is not here any more need not be in it
   backup_data.py --quiet        say nothing unless something is wrong (for cron)
 """
 
@@ -25,6 +27,13 @@ def main() -> ExitCode:
     how = options.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="plan only; nothing is sent")
     how.add_argument("--resume", action="store_true", help="end a pause first")
+    options.add_argument(
+        "--forget",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a database that is gone for good: server/database",
+    )
     options.add_argument("--json", action="store_true", help="print the run record as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last backup is older than a day")
@@ -33,14 +42,14 @@ def main() -> ExitCode:
     if arguments.catch_up and not context.state.is_due("backup"):
         return ExitCode.CLEAN
     if arguments.dry_run:
-        result = back_up(context, dry_run=True, quiet=arguments.quiet or arguments.json)
+        result = back_up(context, dry_run=True, quiet=arguments.quiet or arguments.json, forget=arguments.forget)
         code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
     else:
         quiet = arguments.quiet or arguments.json
 
         def work() -> Result:
             try:
-                return back_up(context, quiet=quiet, resume=arguments.resume)
+                return back_up(context, quiet=quiet, resume=arguments.resume, forget=arguments.forget)
             except LockedError:
                 if arguments.catch_up:
                     return Result(idle=True)  # what was missed is being caught up already

@@ -323,6 +323,35 @@ class TestFailure:
         again = client.backup()["generation"]
         assert notes(server, again, "wiki/wiki.json")["stale_since"] == ""
 
+    def test_its_dump_stays_though_this_machine_lost_it(self, client: Machine, server: Machine, loaded: Loaded) -> None:
+        good = client.backup()["generation"]
+        client.run(f"rm -r {STAGING}/wiki; systemctl stop mariadb")
+        try:
+            record = client.backup(expect=1)
+        finally:
+            client.run("systemctl start mariadb")
+        assert any("wiki/wiki is not here any more" in line for line in record["not_in_backup"])
+        for name in ("wiki/wiki.sql", "wiki/wiki.json", "wiki/@globals.sql"):
+            assert inode(server, stored(record["generation"], name)) == inode(server, stored(good, name))
+        client.backup()
+
+    def test_one_that_nobody_brought_back_stays_until_it_may_go(
+        self, client: Machine, server: Machine, loaded: Loaded
+    ) -> None:
+        client.postgresql("postgres", "CREATE DATABASE forgotten")
+        client.backup()
+        client.postgresql("postgres", "DROP DATABASE forgotten")
+        client.run(f"rm -r {STAGING}/main")
+        for _ in range(2):
+            record = client.backup(expect=1)
+            assert any("--forget main/forgotten" in line for line in record["not_in_backup"])
+            assert notes(server, record["generation"], "main/forgotten.json")["tables"] == {}
+        record = client.backup("--forget", "main/forgotten")
+        assert (
+            server.run(f"ls {STORE}/{record['generation']}/tree{STAGING}/main | grep -c forgotten", expect=1) == "0\n"
+        )
+        client.backup()
+
 
 STRAYS = {"/srv/data/cache": "Redis", "/srv/data/documents": "MongoDB", "/srv/data/cluster": "PostgreSQL",
           "/srv/data/tables": "MariaDB", "/srv/data/photos.sqlite": "SQLite", "/srv/data/usb": "fstab"}  # fmt: skip

@@ -16,6 +16,7 @@ from typing import Any
 from sedai.client import live, plan, send, settle
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.databases.lasting import Lasting
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.progress import Reporter, size
@@ -126,10 +127,12 @@ class Run:
         if base_manifest and wanted:
             base_lines = _spoil(base_lines, wanted, _groups(manifest.read(base_manifest), wanted))
         scan = Scan(self._config, had_entries)
+        lasting = Lasting(self._config, self._staged.gone)
         with self._state.plan.open("wb") as stream:
-            for planned in plan.compare(scan.entries(), base_lines, self._outcome.tally):
+            for planned in plan.compare(scan.entries(), base_lines, self._outcome.tally, lasting.keeps):
                 stream.write(plan.encode(planned))
         self._outcome.problems.extend(scan.problems)
+        self._outcome.problems.extend(Problem("database", b"", line) for line in lasting.lines())
         self._devices = scan.devices
         self._not_in_this_backup(scan)
 

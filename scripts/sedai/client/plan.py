@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class Planned(NamedTuple):
 
 @dataclass
 class Tally:
-    """Counts of a plan. ``kept``: entries of unreadable or missing places that stay as the base has them."""
+    """Counts of a plan. ``kept``: entries that were not found or could not be read, and stay as the base has them."""
 
     unchanged: int = 0
     new: int = 0
@@ -45,10 +45,17 @@ class Tally:
         return self.unchanged + self.kept + self.new + self.modified
 
 
-def compare(scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally) -> Iterator[Planned]:
+def _nothing(path: bytes) -> bool:
+    return False
+
+
+def compare(
+    scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally, keeps: Callable[[bytes], bool] = _nothing
+) -> Iterator[Planned]:
     """Merge-join ``scanned`` with the lines of the base manifest; both are in walk order, each read once.
 
-    Yields what differs, in walk order, and counts everything in ``tally``.
+    ``keeps`` is asked whether a path that was not found stays. Yields what differs, in walk order, and counts everything
+    in ``tally``.
     """
     line = next(base, None)
     for item in scanned:
@@ -64,8 +71,7 @@ def compare(scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally) -> 
             if key >= wanted:
                 present = key == wanted
                 break
-            tally.removed += 1
-            yield Planned(Step.REMOVED, path, b"")
+            yield from _not_found(path, tally, keeps)
             line = next(base, None)
         if not item.signature:
             while line is not None and manifest.at_or_below(manifest.line_path(line), item.path):
@@ -79,9 +85,16 @@ def compare(scanned: Iterable[Scanned], base: Iterator[bytes], tally: Tally) -> 
             if present:
                 line = next(base, None)
     while line is not None:
-        tally.removed += 1
-        yield Planned(Step.REMOVED, manifest.line_path(line), b"")
+        yield from _not_found(manifest.line_path(line), tally, keeps)
         line = next(base, None)
+
+
+def _not_found(path: bytes, tally: Tally, keeps: Callable[[bytes], bool]) -> Iterator[Planned]:
+    if keeps(path):
+        tally.kept += 1
+        return
+    tally.removed += 1
+    yield Planned(Step.REMOVED, path, b"")
 
 
 def _planned(item: Scanned, present: bool, tally: Tally) -> Planned:

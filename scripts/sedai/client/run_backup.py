@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from sedai.client import backup
 from sedai.client.connection import Connection
+from sedai.client.databases.lasting import places
 from sedai.client.databases.notes import Notes
 from sedai.client.describe import describe
 from sedai.client.program import Context, Result
@@ -15,8 +18,12 @@ from sedai.core import lock, wire
 from sedai.core.errors import PausedError, SedaiError
 
 
-def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False, resume: bool = False) -> Result:
+def back_up(
+    context: Context, *, dry_run: bool = False, quiet: bool = False, resume: bool = False, forget: Sequence[str] = ()
+) -> Result:
     """Carry out one backup under the client's lock; ``resume`` ends a pause first.
+
+    ``forget`` names databases whose dumps need not stay though this machine has none any more.
 
     Raises:
         LockedError: another backup runs.
@@ -32,6 +39,7 @@ def back_up(context: Context, *, dry_run: bool = False, quiet: bool = False, res
             for command in () if dry_run else settings.before:
                 backup.run_hook(command)
             staged = look(context.config) if dry_run else stage(context.config, reporter.say)
+            staged.gone |= places(context.config.staging_directory or Path("/"), forget)
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
                 run = backup.Run(context.config, context.state, connection, reporter, staged)

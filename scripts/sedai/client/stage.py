@@ -18,13 +18,15 @@ from sedai.client.scan import Problem
 class Staged:
     """What was made ready.
 
-    ``notes`` of each dump. ``live``: the servers' own files, which the dumps stand for. ``unmade``: what of the fidelity
-    canary this machine can't make, in words.
+    ``notes`` of each dump. ``live``: the servers' own files, which the dumps stand for. ``gone``: dumps that need not be in
+    the generation (see :class:`~databases.staging.Report`). ``unmade``: what of the fidelity canary this machine can't make,
+    in words.
     """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[Notes] = field(default_factory=list)
     live: list[Path] = field(default_factory=list)
+    gone: set[Path] = field(default_factory=set)
     unmade: list[str] = field(default_factory=list)
 
 
@@ -47,5 +49,5 @@ def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
     staged.unmade = canary.prepare(directory)
     report = staging.dump_all(directory, config.databases, servers.connect, say)
     staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
-    staged.notes, staged.live = report.notes, report.live
+    staged.notes, staged.live, staged.gone = report.notes, report.live, report.gone
     return staged

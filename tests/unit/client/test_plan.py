@@ -52,6 +52,18 @@ def test_the_plan_turns_the_base_into_what_was_scanned(base: dict[bytes, int], n
     assert tally.send_bytes == sum(version for path, version in now.items() if base.get(path) != version)
 
 
+@given(trees, trees)
+def test_what_is_to_stay_is_not_removed(base: dict[bytes, int], now: dict[bytes, int]) -> None:
+    base_lines = [line(*item) for item in ordered(base)]
+    tally = Tally()
+    found = [scanned(*item) for item in ordered(now)]
+    planned = list(plan.compare(found, iter(base_lines), tally, lambda path: path.startswith(b"a")))
+    gone = {item.path for item in planned if item.step is Step.REMOVED}
+    assert gone == {path for path in base.keys() - now.keys() if not path.startswith(b"a")}
+    assert tally.kept == len(base.keys() - now.keys()) - len(gone)
+    assert tally.entries == len(now) + tally.kept
+
+
 @given(trees)
 def test_nothing_changed_plans_nothing(tree: dict[bytes, int]) -> None:
     planned, tally = compare([scanned(*item) for item in ordered(tree)], [line(*item) for item in ordered(tree)])

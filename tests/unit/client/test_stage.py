@@ -52,7 +52,7 @@ def test_what_fails_is_told_by_the_databases_name(tmp_path: Path) -> None:
     missing = Database("app", "sqlite", path=tmp_path / "none.db")
     staged = stage(config(tmp_path / "staging", missing), print)
     [line] = map(describe, staged.problems)
-    assert line.startswith("database: app could not be dumped, and there is no earlier dump: ")
+    assert line.startswith("database: app could not be dumped, and there is no earlier dump here: ")
     assert "none.db" in line and "No such file" in line
 
 

@@ -29,11 +29,15 @@ _SHRUNK = 0.5
 
 @dataclass
 class Report:
-    """What the dumping did. ``problems``: lines for people, by the database's name. ``live``: the servers' own files."""
+    """What the dumping did. ``problems``: lines for people, by the database's name. ``live``: the servers' own files.
+
+    ``gone``: what was removed and told: directories, or a dump and its notes, without their endings.
+    """
 
     notes: list[Notes] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     live: list[Path] = field(default_factory=list)
+    gone: set[Path] = field(default_factory=set)
 
 
 def dump_all(
@@ -82,6 +86,7 @@ def live_files(entries: Iterable[Database], connect: Callable[[Database], Engine
 
 def _forget(directory: Path, report: Report) -> None:
     """Remove the dumps of a server that is not configured any more; older generations keep theirs."""
+    report.gone.add(directory)
     try:
         shutil.rmtree(directory)
     except OSError as error:
@@ -149,7 +154,9 @@ class _Server:
         for _, notes in earlier:
             self._mark_stale(notes, error)
         kept = ", ".join(f"{notes.name} ({noted.age(notes.dumped)} old)" for _, notes in earlier)
-        stay = f"; the generation keeps its dumps, marked stale: {kept}" if kept else ", and there is no earlier dump"
+        stay = (
+            f"; the generation keeps its dumps, marked stale: {kept}" if kept else ", and there is no earlier dump here"
+        )
         self._problem(self._entry.name, f"could not be dumped{stay}: {error}")
 
     def _one(self, database: str, earlier: Notes | None) -> None:
@@ -170,7 +177,9 @@ class _Server:
             if not isinstance(error, (SedaiError, OSError)) or isinstance(error, StoppedError):
                 raise
             if earlier is None or not (self._directory / earlier.file).exists():
-                missing = "the notes of its earlier dump are damaged" if path.exists() else "there is no earlier dump"
+                missing = (
+                    "the notes of its earlier dump are damaged" if path.exists() else "there is no earlier dump here"
+                )
                 self._problem(name, f"could not be dumped, and {missing}: {error}")
             else:
                 self._mark_stale(earlier, error)
@@ -233,6 +242,7 @@ class _Server:
 
     def _gone(self, notes: Notes) -> None:
         """A database that the server does not have any more."""
+        self._report.gone.add(self._directory / noted.stem(notes.database))
         self._problem(
             notes.name,
             f"is not dumped any more: it is not on the server, or not configured; its dump of {notes.dumped} is in the "

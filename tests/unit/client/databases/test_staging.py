@@ -234,7 +234,7 @@ def test_a_server_that_does_not_answer_makes_all_stale(step: str, dump: Dump, pl
 
 def test_a_server_that_never_answered_is_told(dump: Dump) -> None:
     report = dump(Fake({}, {("databases", ""): SedaiError("refused")}))
-    assert report.problems == [("main", "could not be dumped, and there is no earlier dump: refused")]
+    assert report.problems == [("main", "could not be dumped, and there is no earlier dump here: refused")]
 
 
 def test_space_is_looked_at_before(dump: Dump, place: Path) -> None:
@@ -266,16 +266,21 @@ def test_a_disk_that_is_full_for_the_notes_keeps_dump_and_notes_together(
 
 def test_a_database_that_is_gone_is_told_once(dump: Dump, place: Path) -> None:
     dump(Fake({"a": b"a", "b": b"b"}))
-    [(name, text)] = dump(Fake({"a": b"a"})).problems
+    report = dump(Fake({"a": b"a"}))
+    [(name, text)] = report.problems
     assert name == "main/b" and "is not dumped any more" in text and "older generations" in text
     assert sorted(os.listdir(place)) == ["a.dump", "a.json"]
-    assert dump(Fake({"a": b"a"})).problems == []
+    assert report.gone == {place / "b"}, "and the last generation's need not stay"
+    report = dump(Fake({"a": b"a"}))
+    assert report.problems == [] and report.gone == set()
 
 
 def test_a_server_that_is_not_configured_any_more_is_told_once(dump: Dump, tmp_path: Path) -> None:
     dump(main=Fake({"a": b"a"}), old=Fake({"b": b"b"}))
     (tmp_path / "staging/databases/old/directory").mkdir()
-    [(name, text)] = dump(main=Fake({"a": b"a2"})).problems
+    report = dump(main=Fake({"a": b"a2"}))
+    [(name, text)] = report.problems
+    assert report.gone == {tmp_path / "staging/databases/old"}
     assert name == "old" and "is not configured any more" in text
     assert os.listdir(tmp_path / "staging/databases") == ["main"]
     assert dump(main=Fake({"a": b"a2"})).problems == []
