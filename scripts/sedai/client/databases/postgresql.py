@@ -33,6 +33,8 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _LOCK_SECONDS = 300
 # Older servers drop no database that somebody is connected to.
 _CAN_FORCE = 130000
+# The server answered, and it is about this database: it is not there, may not be entered, takes no connections.
+_OF_DATABASE = 'database "'
 _SETTINGS = f"""
 SET statement_timeout = 0; SET lock_timeout = '{_LOCK_SECONDS}s'; SET idle_in_transaction_session_timeout = 0;
 SET row_security = off; SET client_encoding = 'UTF8'
@@ -115,34 +117,47 @@ class PostgreSQL:
 
     def version(self) -> str:
         """The server's version."""
-        with self._session(self._maintenance()) as session:
+        with self._anywhere() as session:
             return session.value("SHOW server_version")
 
     def data_directory(self) -> str:
         """Where a local server keeps its files; nothing where it may not be asked."""
         if not self._access.local:
             return ""
-        with self._session(self._maintenance()) as session:
+        with self._anywhere() as session:
             return session.value("SELECT coalesce((SELECT setting FROM pg_settings WHERE name = 'data_directory'), '')")
 
-    def _maintenance(self) -> str:
-        """A database that can be entered to ask about the others."""
-        if self._only:
-            return self._only[0]
-        return "template1" if self._throw_away else "postgres"
+    @contextlib.contextmanager
+    def _anywhere(self) -> Iterator[_Session]:
+        """A session in a database that lets us in, to ask about the server: one that is gone must not stop the others."""
+        *names, last = ["template1"] if self._throw_away else [*self._only, "postgres", "template1"]
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                try:
+                    session = stack.enter_context(self._session(name))
+                except ProcessError as error:
+                    if _OF_DATABASE not in error.stderr:
+                        raise
+                else:
+                    break
+            else:
+                session = stack.enter_context(self._session(last))
+            yield session
 
     def databases(self) -> list[str]:
         """All databases that take connections, without templates and an empty ``postgres``."""
         if self._only:
             found = list(self._only)
         else:
-            with self._session(self._maintenance()) as session:
+            with self._anywhere() as session:
                 listed = session.ask(
                     "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
                 )
                 found = [name for (name,) in listed]
-                if "postgres" in found and not session.ask(_TABLES):
-                    found.remove("postgres")
+            if "postgres" in found:
+                with self._session("postgres") as session:
+                    if not session.ask(_TABLES):
+                        found.remove("postgres")
         return [*([GLOBALS] if self._with_globals else []), *found]
 
     def size(self, database: str) -> int:

@@ -198,6 +198,11 @@ def test_only_a_socket_is_this_machine(host: str, local: bool) -> None:
 PSQL = """#!/usr/bin/env python3
 import re, sys, time
 ORDER, text = __file__ + ".order", ""
+for refused, words in {"missing": 'FATAL:  database "missing" does not exist', "down": "Is the server running?"}.items():
+    if any(refused in word for word in sys.argv):
+        sys.stderr.write(f"psql: error: connection to server failed: {words}\\n")
+        sys.exit(2)
+open(__file__ + ".entered", "a").write(sys.argv[-1] + "\\n")
 for line in sys.stdin:
     text += line
     if line.startswith("\\\\echo "):
@@ -250,6 +255,20 @@ def test_a_session_takes_answers_apart(psql: Access, printed: str, rows: list[li
     with postgresql._Session(psql, "x") as session:
         assert session.ask(f"ANSWER '{printed}'") == rows
         assert session.value("ANSWER '7\\n'") == "7" and session.value("ANSWER ''") == ""
+
+
+def test_a_database_that_is_gone_does_not_keep_the_server_from_answering(psql: Access, tmp_path: Path) -> None:
+    engine = PostgreSQL(psql, ("missing", "shop"))
+    assert engine.data_directory() == "7"
+    assert engine.databases() == [GLOBALS, "missing", "shop"], "it is told when it is dumped"
+    assert PostgreSQL(psql, ("missing",)).data_directory() == "7"
+    assert (tmp_path / "psql.entered").read_text().split() == ["--dbname=dbname='shop'", "--dbname=dbname='postgres'"]
+
+
+def test_a_server_that_is_down_is_asked_once(psql: Access, tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="Is the server running"):
+        PostgreSQL(psql, ("down", "shop")).version()
+    assert not (tmp_path / "psql.entered").exists()
 
 
 def test_a_refusal_has_the_servers_words(psql: Access) -> None:

@@ -98,6 +98,12 @@ class TestMariaDBSetAside:
 class TestPostgreSQL:
     """What only a server can tell."""
 
+    def test_one_that_is_missing_or_closed_does_not_stop_the_others(self, postgresql: PostgreSQL) -> None:
+        with postgresql._session("template1") as session:
+            session.ask("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+            # There is no database postgres either.
+            assert PostgreSQL(postgresql._access, ("missing", "closed")).version() == postgresql.version()
+
     def test_a_program_that_reconnects_does_not_keep_a_half_loaded_one_there(self, postgresql: PostgreSQL) -> None:
         with postgresql._session("template1") as session:
             session.ask("CREATE DATABASE half")
