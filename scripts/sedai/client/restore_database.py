@@ -144,7 +144,7 @@ def _target(notes: Notes, entry: Database, as_name: str) -> str:
             raise UsageError("Accounts have no other name to be restored as.", "Leave --as out.")
         return notes.database
     if entry.kind == "sqlite":
-        return os.path.abspath(as_name) if as_name else str(entry.path)
+        return os.path.realpath(as_name or str(entry.path))
     if as_name.startswith("/"):
         raise UsageError(f"{as_name} is a path; --as wants the name of a database.")
     return as_name or notes.database

@@ -208,6 +208,15 @@ def test_an_sqlite_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert restored(engine, monkeypatch, "notes", as_name="n.sqlite").target == f"{tmp_path}/n.sqlite"
 
 
+def test_beside_a_link_is_beside_what_it_leads_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    real, link = tmp_path / "disk/n.sqlite", tmp_path / "n.sqlite"
+    link.symlink_to(real)
+    engine = Engine({str(real): {"precious": 1}})
+    done = restored(engine, monkeypatch, "notes", as_name=str(link), overwrite=True)
+    assert done.target == str(real) and done.aside.startswith(f"{real}.before_")
+
+
 def test_accounts_have_no_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert restored(Engine({}), monkeypatch, "main/@globals").findings == []
     with pytest.raises(UsageError):

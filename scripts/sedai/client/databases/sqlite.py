@@ -44,9 +44,10 @@ class SQLite:
 
     def size(self, database: str) -> int:
         """The bytes of the file and of its write-ahead log."""
-        wal = self._path.with_name(self._path.name + "-wal")
+        path = self._file(database)
+        wal = path.with_name(path.name + "-wal")
         try:
-            return self._path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+            return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
         except OSError as error:
             raise SedaiError(f"{self._path} can't be read: {error.strerror}.") from error
 
@@ -86,7 +87,8 @@ class SQLite:
         return files.same_bytes(one, other)
 
     def _file(self, database: str) -> Path:
-        return Path(database) if database.startswith("/") else self._path
+        """Where a symlink leads to: its logs are there, and another file in the link's place would not be the programs'."""
+        return Path(os.path.realpath(database if database.startswith("/") else self._path))
 
     def exists(self, database: str) -> bool:
         """Whether the file is there."""
@@ -182,11 +184,7 @@ def _refuse_in_use(path: Path) -> None:
     Raises:
         UsageError: one has; the text names it.
     """
-    wanted = {
-        (status.st_dev, status.st_ino)
-        for status in map(_status, (Path(os.path.realpath(path)), *_logs_of(path)))
-        if status
-    }
+    wanted = {(status.st_dev, status.st_ino) for status in map(_status, (path, *_logs_of(path))) if status}
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue

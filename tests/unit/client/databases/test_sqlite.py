@@ -328,6 +328,24 @@ def test_set_aside_nothing_is_lost(tmp_path: Path) -> None:
     assert (tmp_path / "aside.db").stat().st_mode & 0o777 == 0o660
 
 
+def test_what_a_link_leads_to_is_set_aside_and_replaced(tmp_path: Path) -> None:
+    """Programs name the link, and its target is the database: with a new file in the link's place it would stay in use."""
+    (tmp_path / "real").mkdir()
+    real = make(tmp_path / "real/app.db", "CREATE TABLE t (a)", "INSERT INTO t VALUES (7)")
+    link = tmp_path / "link.db"
+    link.symlink_to("real/app.db")
+    notes = restored(link, tmp_path / "copy.sqlite")
+    make(real, "INSERT INTO t VALUES (8)")
+    engine = SQLite("app", link)
+    engine.set_aside(str(link), str(tmp_path / "aside.db"))
+    assert engine.row_counts(str(tmp_path / "aside.db")) == {"t": 2}
+    assert link.is_symlink() and not real.exists()
+    assert not engine.exists(str(link)), "there is nothing that could be lost"
+    assert engine.load(tmp_path / "copy.sqlite", notes, str(link)) == []
+    assert link.is_symlink() and engine.row_counts(str(real)) == {"t": 1}
+    assert sorted(os.listdir(tmp_path / "real")) == ["app.db"]
+
+
 def test_set_aside_overwrites_nothing(tmp_path: Path) -> None:
     path = make(tmp_path / "app.db", "CREATE TABLE t (a)")
     (tmp_path / "aside.db").write_text("somebody's")
