@@ -143,6 +143,7 @@ class Run:
         outcome.problems += [Problem("live_database", found.path, found.kind) for found in unprotected]
         outcome.left_out += [f"/{wire.text(found.path)}: live files of {found.kind}, not dumped" for found in accepted]
         outcome.left_out += [f"/{wire.text(path)}: another file system" for path in scan.not_entered]
+        outcome.left_out += self._staged.left_out
         sources = tuple(source.path for source in config.sources)
         fstab = _FSTAB.read_text(encoding="utf-8", errors="replace") if _FSTAB.exists() else ""
         for point in live.missing_mounts(fstab, sources):

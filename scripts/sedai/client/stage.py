@@ -18,21 +18,24 @@ from sedai.client.scan import Problem
 class Staged:
     """What was made ready.
 
-    ``notes`` of each dump. ``live``: the servers' own files, which the dumps stand for. ``gone``: dumps that need not be in
-    the generation (see :class:`~databases.staging.Report`). ``unmade``: what of the fidelity canary this machine can't make,
+    ``notes`` of each dump. ``live``: the servers' own files, which the dumps stand for. ``left_out``: databases of these
+    servers that are not dumped, in words. ``gone``: dumps that need not be in the generation (see
+    :class:`~databases.staging.Report`). ``unmade``: what of the fidelity canary this machine can't make,
     in words.
     """
 
     problems: list[Problem] = field(default_factory=list)
     notes: list[Notes] = field(default_factory=list)
     live: list[Path] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     gone: set[Path] = field(default_factory=set)
     unmade: list[str] = field(default_factory=list)
 
 
 def look(config: ClientConfig) -> Staged:
     """What a dry run needs to know: where the servers' own files lie; nothing is dumped or written."""
-    return Staged(live=staging.live_files(config.databases, servers.connect))
+    report = staging.look(config.databases, servers.connect)
+    return Staged(live=report.live, left_out=report.left_out)
 
 
 def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
@@ -49,5 +52,6 @@ def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
     staged.unmade = canary.prepare(directory)
     report = staging.dump_all(directory, config.databases, servers.connect, say)
     staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
-    staged.notes, staged.live, staged.gone = report.notes, report.live, report.gone
+    staged.notes, staged.live = report.notes, report.live
+    staged.left_out, staged.gone = report.left_out, report.gone
     return staged

@@ -32,6 +32,9 @@ class Engine(Protocol):
     def databases(self) -> list[str]:
         """The databases there are, without the server's own; with :data:`~notes.GLOBALS` where accounts are dumped."""
 
+    def others(self) -> list[str]:
+        """The databases of a server on this machine that are in no dump: not asked for, or closed."""
+
     def size(self, database: str) -> int:
         """About how many bytes a dump of ``database`` will have."""
 

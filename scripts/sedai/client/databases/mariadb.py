@@ -101,8 +101,14 @@ class MariaDB:
 
     def databases(self) -> list[str]:
         """All databases but the server's own."""
-        listed = list(self._only) or [name for (name,) in self._ask("SHOW DATABASES") if name.lower() not in _OWN]
-        return [*([GLOBALS] if self._with_globals else []), *listed]
+        return [*([GLOBALS] if self._with_globals else []), *(self._only or self._all())]
+
+    def others(self) -> list[str]:
+        """Those of a local server that nobody asked for."""
+        return [name for name in self._all() if name not in self._only] if self._only and self._access.local else []
+
+    def _all(self) -> list[str]:
+        return [name for (name,) in self._ask("SHOW DATABASES") if name.lower() not in _OWN]
 
     def size(self, database: str) -> int:
         """The bytes of all tables, without their indexes, as the server estimates them."""

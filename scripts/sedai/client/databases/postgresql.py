@@ -146,19 +146,27 @@ class PostgreSQL:
 
     def databases(self) -> list[str]:
         """All databases that take connections, without templates and an empty ``postgres``."""
-        if self._only:
-            found = list(self._only)
-        else:
-            with self._anywhere() as session:
-                listed = session.ask(
-                    "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-                )
-                found = [name for (name,) in listed]
-            if "postgres" in found:
-                with self._session("postgres") as session:
-                    if not session.ask(_TABLES):
-                        found.remove("postgres")
+        found = list(self._only) or [name for name, is_open in self._all().items() if is_open]
         return [*([GLOBALS] if self._with_globals else []), *found]
+
+    def others(self) -> list[str]:
+        """Those of a local server that nobody asked for, or that take no connections."""
+        if not self._access.local:
+            return []
+        return [
+            name for name, is_open in self._all().items() if (name not in self._only if self._only else not is_open)
+        ]
+
+    def _all(self) -> dict[str, bool]:
+        """All databases without templates and an empty ``postgres``; and whether each takes connections."""
+        with self._anywhere() as session:
+            listed = session.ask("SELECT datname, datallowconn FROM pg_database WHERE NOT datistemplate ORDER BY 1")
+        found = {name: is_open == "t" for name, is_open in listed}
+        if found.get("postgres"):
+            with self._session("postgres") as session:
+                if not session.ask(_TABLES):
+                    del found["postgres"]
+        return found
 
     def size(self, database: str) -> int:
         """The bytes of all tables, without their indexes."""

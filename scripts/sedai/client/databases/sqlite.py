@@ -42,6 +42,10 @@ class SQLite:
         """The one database."""
         return [self._name]
 
+    def others(self) -> list[str]:
+        """None."""
+        return []
+
     def size(self, database: str) -> int:
         """The bytes of the file and of its write-ahead log."""
         path = self._file(database)

@@ -31,12 +31,15 @@ _SHRUNK = 0.5
 class Report:
     """What the dumping did. ``problems``: lines for people, by the database's name. ``live``: the servers' own files.
 
-    ``gone``: what was removed and told: directories, or a dump and its notes, without their endings.
+    ``others``: entry, data directory and name of each database that its entry does not dump; ``left_out``: those that no
+    entry dumps, in words. ``gone``: what was removed and told: directories, or a dump and its notes, without their endings.
     """
 
     notes: list[Notes] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     live: list[Path] = field(default_factory=list)
+    others: list[tuple[str, str, str]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     gone: set[Path] = field(default_factory=set)
 
 
@@ -68,20 +71,37 @@ def dump_all(
             raise
         except Exception as error:  # whatever it is, the other databases and the files go on
             report.problems.append((entry.name, f"could not be dumped, unexpectedly: {error!r}"))
+    report.left_out = _left_out(report.others, {(notes.data_directory, notes.database) for notes in report.notes})
     return report
 
 
-def live_files(entries: Iterable[Database], connect: Callable[[Database], Engine]) -> list[Path]:
-    """Where the servers' own files lie, as far as they say; nothing is dumped."""
-    found = []
+def look(entries: Iterable[Database], connect: Callable[[Database], Engine]) -> Report:
+    """Where the servers' own files lie, and which of their databases no dump is made of, as far as they say."""
+    report = Report()
+    dumped: set[tuple[str, str]] = set()
     for entry in entries:
+        engine = connect(entry)
         try:
-            found.append(connect(entry).data_directory())
+            directory = engine.data_directory()
+            report.live += [Path(directory)] if directory else []
+            dumped |= {(directory, database) for database in engine.databases()}
+            report.others += [(entry.name, directory, database) for database in engine.others()]
         except StoppedError:
             raise
         except SedaiError:
             continue  # the backup itself tells why it can't be asked
-    return [Path(directory) for directory in found if directory]
+    report.left_out = _left_out(report.others, dumped)
+    return report
+
+
+def _left_out(others: Iterable[tuple[str, str, str]], dumped: set[tuple[str, str]]) -> list[str]:
+    """Of ``others`` those that another entry of the same server does not dump either."""
+    missing = {(directory, database): entry for entry, directory, database in others} | dict.fromkeys(dumped, "")
+    return [
+        f"{entry}/{database}: a database of this server, but not among those to be dumped, or it takes no connections"
+        for (_, database), entry in missing.items()
+        if entry
+    ]
 
 
 def _forget(directory: Path, report: Report) -> None:
@@ -121,6 +141,7 @@ class _Server:
             self._look_at_live_files(earlier)
             databases = self._engine.databases()
             self._version = self._engine.version()
+            self._report.others += [(self._entry.name, self._live, database) for database in self._engine.others()]
         except StoppedError:
             raise
         except (SedaiError, OSError) as error:

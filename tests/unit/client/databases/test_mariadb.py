@@ -261,6 +261,8 @@ def test_the_servers_own_databases_are_left_out(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(mariadb, "run", lambda argv, **kwargs: Result(0, listed, b""))
     assert MariaDB(Access()).databases() == [GLOBALS, "shop", "MySQL_app"]
     assert MariaDB(Access(), ("b", "a"), with_globals=False).databases() == ["b", "a"]
+    assert MariaDB(Access(), ("shop",)).others() == ["MySQL_app"]
+    assert MariaDB(Access("db.example.com"), ("shop",)).others() == [], "no files of it are on this machine"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,11 @@ class TestMariaDBSetAside:
         assert shop._programs("shop_before") == there
         assert shop.row_counts("shop_before") == {"t": 2}
         assert not shop.exists("shop")
+
+    def test_those_that_are_in_no_dump_are_known(self, shop: MariaDB) -> None:
+        shop._ask("CREATE DATABASE shop2")
+        assert MariaDB(shop._access, ("shop",)).others() == ["shop2"]
+        assert shop.others() == []
 
     def test_a_view_of_a_table_that_is_gone_does_not_keep_it_from_being_replaced(self, shop: MariaDB) -> None:
         shop._ask(
@@ -132,6 +138,17 @@ class TestMariaDBSetAside:
 
 class TestPostgreSQL:
     """What only a server can tell."""
+
+    def test_those_that_are_in_no_dump_are_known(self, postgresql: PostgreSQL) -> None:
+        with postgresql._session("template1") as session:
+            for name in ("asked", "unasked", "shut ALLOW_CONNECTIONS false"):
+                session.ask(f"CREATE DATABASE {name}")
+            listed = session.ask("SELECT datname FROM pg_database WHERE NOT datistemplate")
+        names = {name for (name,) in listed}
+        assert set(PostgreSQL(postgresql._access, ("asked",)).others()) == names - {"asked"}
+        every = PostgreSQL(postgresql._access)
+        assert "shut" in every.others() and not {"asked", "unasked"} & set(every.others())
+        assert PostgreSQL(dataclasses.replace(postgresql._access, host="db.example.com")).others() == []
 
     def test_one_that_is_missing_or_closed_does_not_stop_the_others(self, postgresql: PostgreSQL) -> None:
         with postgresql._session("template1") as session:

@@ -17,7 +17,7 @@ from sedai.client.config import Database
 from sedai.client.databases import notes as noted
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
-from sedai.client.databases.staging import Report, dump_all, live_files
+from sedai.client.databases.staging import Report, dump_all, look
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError, StoppedError
 
 
@@ -30,6 +30,8 @@ class Fake:
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     suffix: str = ".dump"
+    beside: tuple[str, ...] = ()
+    place: str = "/var/lib/fake"
     umasks: list[int] = field(default_factory=list)
 
     def _step(self, name: str, database: str = "") -> None:
@@ -42,11 +44,14 @@ class Fake:
 
     def data_directory(self) -> str:
         self._step("data_directory")
-        return "/var/lib/fake"
+        return self.place
 
     def databases(self) -> list[str]:
         self._step("databases")
         return list(self.content)
+
+    def others(self) -> list[str]:
+        return list(self.beside)
 
     def size(self, database: str) -> int:
         self._step("size", database)
@@ -361,8 +366,19 @@ def test_a_run_that_is_stopped_stops(step: str, dump: Dump, place: Path) -> None
 
 def test_a_dry_run_only_asks_where_the_live_files_are(tmp_path: Path) -> None:
     engines = {"a": Fake({}), "b": Fake({}, {("data_directory", ""): SedaiError("refused")})}
-    assert live_files(map(entry, engines), lambda e: engines[e.name]) == [Path("/var/lib/fake")]
+    assert look(map(entry, engines), lambda e: engines[e.name]).live == [Path("/var/lib/fake")]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_no_entry_dumps_is_told(dump: Dump) -> None:
+    engines = {
+        "main": Fake({"a": b"a"}, beside=("b", "c")),
+        "second": Fake({"b": b"b"}, beside=("a", "c")),
+        "other": Fake({"c": b"c"}, place="/var/lib/other"),
+    }
+    words = ": a database of this server, but not among those to be dumped, or it takes no connections"
+    assert dump(**engines).left_out in ([f"main/c{words}"], [f"second/c{words}"])
+    assert look(map(entry, engines), lambda e: engines[e.name]).left_out == [f"second/c{words}"]
 
 
 def test_dumps_are_private_whatever_the_umask(dump: Dump, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
