@@ -23,6 +23,9 @@ class Engine(Protocol):
     suffix: str
     """Ending of a dump's file name, dot included."""
 
+    expansion: int
+    """How many times as large as :meth:`size` says a dump can be."""
+
     def version(self) -> str:
         """The server's version."""
 
@@ -36,7 +39,7 @@ class Engine(Protocol):
         """The databases of a server on this machine that are in no dump: not asked for, or closed."""
 
     def size(self, database: str) -> int:
-        """About how many bytes a dump of ``database`` will have."""
+        """How many bytes the server stores for ``database``, without its indexes."""
 
     def dump(self, database: str, target: Path) -> Dumped:
         """Write ``database`` as of one moment to the new file ``target``, and count the rows of that same moment."""

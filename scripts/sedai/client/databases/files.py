@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sedai.client.progress import size
@@ -14,16 +14,37 @@ _CHUNK = 1 << 20
 _TAIL = 4096
 
 
-def refuse_without_space(directory: Path, wanted: int) -> None:
-    """Insist on ``wanted`` free bytes in ``directory``.
+def refuse_without_space(wanted: Mapping[Path, int]) -> None:
+    """Insist that there is room for so many bytes in each directory; those of one file system share it.
+
+    A reserve stays free: the server's own files, which must be able to grow, may be on the same disk.
 
     Raises:
-        SedaiError: there are less.
+        SedaiError: there is not enough.
+        OSError: a directory can't be looked at.
     """
-    found = os.statvfs(directory)
-    free = found.f_bavail * found.f_frsize
-    if free < wanted:
-        raise SedaiError(f"{directory} has {size(free)} free, this may need {size(wanted)}.", "Make room there.")
+    shared: dict[int, int] = {}
+    for directory, more in wanted.items():
+        device = directory.stat().st_dev
+        shared[device] = shared.get(device, 0) + more
+        found = os.statvfs(directory)
+        free, needed = found.f_bavail * found.f_frsize, shared[device] + reserve(found.f_blocks * found.f_frsize)
+        if free < needed:
+            raise SedaiError(f"{directory} has {size(free)} free, this may need {size(needed)}.", "Make room there.")
+
+
+def reserve(disk: int) -> int:
+    """What is to stay free of a disk of so many bytes: a twentieth, but no more than 1 GiB."""
+    return min(disk // 20, 1 << 30)
+
+
+def largest_dump(estimate: int, expansion: int, earlier: int) -> int:
+    """How many bytes a dump may have, where ``estimate`` are in the database, ``expansion`` times as many may come of them.
+
+    The last dump, of ``earlier`` bytes where there is one, tells how much does come of them.
+    """
+    most = estimate * expansion
+    return max(estimate, earlier, min(most, earlier * 3 // 2)) if earlier else most
 
 
 def ends_with(dump: Path, mark: bytes) -> None:

@@ -84,6 +84,8 @@ class MariaDB:
     """A MariaDB or MySQL server; implements :class:`~sedai.client.databases.engine.Engine`."""
 
     suffix = ".sql"
+    # A dump has each byte of a BLOB as two digits.
+    expansion = 2
 
     def __init__(self, access: Access, only: tuple[str, ...] = (), *, with_globals: bool = True) -> None:
         """``only``: the databases to dump, all where it is empty."""
@@ -112,10 +114,11 @@ class MariaDB:
 
     def size(self, database: str) -> int:
         """The bytes of all tables, without their indexes, as the server estimates them."""
-        if database == GLOBALS:
-            return 1 << 20
+        return 1 << 20 if database == GLOBALS else self._size(database, "DATA_LENGTH")
+
+    def _size(self, database: str, of_table: str) -> int:
         answer = self._value(
-            f"SELECT COALESCE(SUM(DATA_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {_literal(database)}"
+            f"SELECT COALESCE(SUM({of_table}), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {_literal(database)}"
         )
         return int(float(answer))
 
@@ -246,7 +249,7 @@ class MariaDB:
         self._refuse_in_use(database)
         before = self._checksums(database)
         _refuse_unreadable(database, before)
-        files.refuse_without_space(Path(_TEMPORARY), 2 * self.size(database))
+        self._refuse_without_space(database)
         with tempfile.TemporaryDirectory(dir=_TEMPORARY) as directory:
             dump = Path(directory) / "dump.sql"
             dumped = self._dump(database, dump, broken_too=True)
@@ -270,6 +273,17 @@ class MariaDB:
             raise
         self._ask(f"DROP DATABASE {_identifier(database)}")
         return broken
+
+    def _refuse_without_space(self, database: str) -> None:
+        """There must be room for the dump, and for the copy beside the original."""
+        wanted = {Path(_TEMPORARY): self.expansion * self.size(database)}
+        place = self.data_directory()
+        if place:
+            wanted[Path(place)] = self._size(database, "DATA_LENGTH + INDEX_LENGTH")
+        try:
+            files.refuse_without_space(wanted)
+        except OSError as error:
+            raise SedaiError(f"How much room there is can't be told: {error}") from error
 
     def _broken(self, database: str, copy: str) -> list[str]:
         """What is not in ``copy`` because it does not work (a view of a table that is gone), with the statement that made it."""

@@ -105,6 +105,8 @@ class PostgreSQL:
     """A PostgreSQL server; implements :class:`~sedai.client.databases.engine.Engine`."""
 
     suffix = ".dump"
+    # A dump is not compressed; long values are stored so.
+    expansion = 2
 
     def __init__(
         self, access: Access, only: tuple[str, ...] = (), *, with_globals: bool = True, throw_away: bool = False

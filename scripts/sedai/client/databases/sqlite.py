@@ -25,6 +25,7 @@ class SQLite:
     """One SQLite file; implements :class:`~sedai.client.databases.engine.Engine`. A name that begins with ``/`` is a file."""
 
     suffix = ".sqlite"
+    expansion = 1
 
     def __init__(self, name: str, path: Path) -> None:
         self._name = name

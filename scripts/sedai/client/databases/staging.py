@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sedai.client.config import Database
+from sedai.client.databases import files
 from sedai.client.databases import notes as noted
 from sedai.client.databases.engine import Dumped, Engine
 from sedai.client.databases.notes import Notes
@@ -21,8 +22,6 @@ DIRECTORY = "databases"
 _NEW = ".new"
 # What a dump that was killed leaves: its own file, and SQLite's logs of it.
 _LEFTOVERS = (_NEW, f"{_NEW}-journal", f"{_NEW}-wal", f"{_NEW}-shm")
-# Beside the dump itself: notes, and room for what is written meanwhile.
-_SPARE_BYTES = 16 << 20
 # A database that lost this share of its rows is stored as it is, and told.
 _SHRUNK = 0.5
 
@@ -213,11 +212,8 @@ class _Server:
         return ".sql" if database == noted.GLOBALS else self._engine.suffix
 
     def _refuse_without_space(self, database: str, earlier: Notes | None) -> None:
-        wanted = max(self._engine.size(database), earlier.bytes if earlier else 0) + _SPARE_BYTES
-        found = os.statvfs(self._directory)
-        free = found.f_bavail * found.f_frsize
-        if free < wanted:
-            raise SedaiError(f"{self._directory} has {size(free)} free, the dump may need {size(wanted)}.")
+        size_now, last = self._engine.size(database), earlier.bytes if earlier else 0
+        files.refuse_without_space({self._directory: files.largest_dump(size_now, self._engine.expansion, last)})
 
     def _keep(self, database: str, path: Path, new: Path, dumped: Dumped, earlier: Notes | None) -> None:
         """Put the new dump in the old one's place, unless it holds the same: then nothing is to be sent."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from sedai.client.databases import files
-from sedai.core.errors import IntegrityError
+from sedai.core.errors import IntegrityError, SedaiError
 
 MIB = 1 << 20
 
@@ -33,6 +35,50 @@ def test_the_mark_begins_one_of_the_last_lines(content: bytes, ends: bool, tmp_p
     else:
         with pytest.raises(IntegrityError, match="broke off"):
             files.ends_with(path, b"-- Done")
+
+
+@pytest.mark.parametrize(
+    ("estimate", "expansion", "earlier", "wanted"),
+    [
+        (100, 1, 0, 100),
+        (100, 2, 0, 200),
+        (100, 2, 60, 100),
+        (100, 2, 120, 180),
+        (100, 2, 190, 200),
+        (100, 2, 500, 500),
+        (1000, 2, 60, 1000),
+        (100, 1, 90, 100),
+    ],
+)
+def test_the_last_dump_tells_how_large_the_next_may_be(
+    estimate: int, expansion: int, earlier: int, wanted: int
+) -> None:
+    assert files.largest_dump(estimate, expansion, earlier) == wanted
+
+
+@pytest.mark.parametrize(("disk", "kept"), [(0, 0), (20 * MIB, MIB), (20 << 30, 1 << 30), (4 << 40, 1 << 30)])
+def test_a_disk_is_not_filled(disk: int, kept: int) -> None:
+    assert files.reserve(disk) == kept
+
+
+Disk = namedtuple("Disk", "f_bavail f_blocks f_frsize")
+
+
+@pytest.mark.parametrize(("one", "other", "free", "fits"), [
+    (50, 40, 100, True), (50, 40, 95, True), (50, 40, 94, False), (96, 0, 100, False), (0, 96, 100, False), (0, 0, 4, False),
+])  # fmt: skip
+def test_what_goes_to_one_disk_shares_its_room(
+    one: int, other: int, free: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr(os, "statvfs", lambda path: Disk(free * 10, 1000, MIB // 10))
+    wanted = {tmp_path / "a": one * (MIB // 10) * 10, tmp_path / "b": other * (MIB // 10) * 10}
+    if fits:
+        files.refuse_without_space(wanted)
+    else:
+        with pytest.raises(SedaiError, match=r"free, this may need"):
+            files.refuse_without_space(wanted)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, MIB - 1, MIB, MIB + 1, 2 * MIB, 2 * MIB + 7])

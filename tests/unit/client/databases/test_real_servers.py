@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sedai.client import throwaway
-from sedai.client.databases import scratch
+from sedai.client.databases import files, scratch
 from sedai.client.databases.mariadb import MariaDB
 from sedai.client.databases.postgresql import PostgreSQL
 from sedai.core.errors import IntegrityError, SedaiError, UsageError
@@ -127,6 +127,23 @@ class TestMariaDBSetAside:
         monkeypatch.setattr(shop, "_make", otherwise)
         with pytest.raises(IntegrityError, match=r"differs in: t\."):
             shop.set_aside("shop", "shop_before")
+        assert shop.exists("shop") and not shop.exists("shop_before")
+
+    def test_there_must_be_room_for_the_dump_and_for_the_copy(
+        self, shop: MariaDB, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[dict[Path, int]] = []
+
+        def refuse(wanted: dict[Path, int]) -> None:
+            seen.append(wanted)
+            raise SedaiError("full")
+
+        monkeypatch.setattr(files, "refuse_without_space", refuse)
+        with pytest.raises(SedaiError, match="full"):
+            shop.set_aside("shop", "shop_before")
+        [wanted] = seen
+        assert wanted[Path("/var/tmp")] == 2 * shop.size("shop") > 0
+        assert wanted[Path(shop.data_directory())] >= shop.size("shop")
         assert shop.exists("shop") and not shop.exists("shop_before")
 
     def test_a_copy_that_fails_changes_nothing(self, shop: MariaDB) -> None:

@@ -30,6 +30,7 @@ class Fake:
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     suffix: str = ".dump"
+    expansion: int = 2
     beside: tuple[str, ...] = ()
     place: str = "/var/lib/fake"
     umasks: list[int] = field(default_factory=list)
@@ -246,7 +247,7 @@ def test_space_is_looked_at_before(dump: Dump, place: Path) -> None:
     dump(Fake({"a": b"a", "big": b"12345"}))
     fake = Fake({"a": b"a", "big": b"123456"}, sizes={"big": 1 << 60})
     [(name, text)] = dump(fake).problems
-    assert name == "main/big" and "free, the dump may need" in text
+    assert name == "main/big" and "free, this may need" in text
     assert contents(place) == {"a.dump": b"a", "big.dump": b"12345"}
 
 
