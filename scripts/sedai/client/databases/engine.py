@@ -11,10 +11,11 @@ from sedai.client.databases.notes import Notes
 
 @dataclass(frozen=True)
 class Dumped:
-    """What a dump holds: rows by table, and what a new database must be made with."""
+    """What a dump holds: rows by table, what a new database must be made with; and in words what it can't hold."""
 
     tables: dict[str, int]
     settings: dict[str, str] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

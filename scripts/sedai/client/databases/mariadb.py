@@ -21,6 +21,13 @@ _CONNECT_SECONDS = 20
 _END = b"-- Dump completed"
 # Of a mariadb-dump with --force that met an error and went on.
 _FORCED = 2
+_VERSIONED = "SYSTEM VERSIONED"
+# What a person can do about the server's words.
+_HINTS = (
+    ("Can't connect", "Start it, or install it first: apt install mariadb-server."),
+    ("to database '", "Give that account the rights (GRANT), or name another one for this entry."),
+    ("Access denied", "Correct the user or the password of this entry, then run site.yml."),
+)
 _STOP = "Stop the programs that use it, then run this again."
 # On a disk, which /tmp may not be.
 _TEMPORARY = "/var/tmp"  # noqa: S108  only the parent of a directory that nobody else can enter
@@ -29,7 +36,8 @@ _OWN = frozenset({"information_schema", "performance_schema", "sys", "mysql", "#
 # Names and texts, in which anything can stand. Possessive: a text can have a gigabyte, and nothing is tried twice.
 _QUOTED = re.compile(rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'|`[^`]*+`", re.DOTALL)
 _TABLE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?`((?:[^`]|``)*)`")
-_INSERT = re.compile(rb"INSERT INTO `((?:[^`]|``)*)`(?: \((?:`(?:[^`]|``)*`,? ?)*\))? VALUES")
+# Possessive here too: the names of a history's columns are not quoted.
+_INSERT = re.compile(rb"INSERT INTO `((?:[^`]|``)*)`(?: \((?:(?:`(?:[^`]|``)*`|\w++),? ?)*\))? VALUES")
 _OPENINGS = (b"CREATE TABLE ", b"INSERT INTO ")
 # A table has at most 4096 columns with names of at most 256 bytes.
 _LONGEST_OPENING = 4096 * 260
@@ -136,12 +144,13 @@ class MariaDB:
             ["--set-gtid-purged=OFF", "--column-statistics=0"] if find_program("mariadb-dump") == "mysqldump" else []
         )
         force = ["--force"] if broken_too else []
+        history, lacks = self._history(database)
         before = set(self._tables(database))
         with target.open("xb") as stream:
             self._run(
                 "mariadb-dump", "--single-transaction", "--quick", "--routines", "--events", "--triggers", "--hex-blob",
-                "--order-by-primary", "--no-autocommit", "--no-tablespaces", "--skip-dump-date", *mysql, *force, "--",
-                database, stdout=stream, success=(0, _FORCED) if force else (0,),
+                "--order-by-primary", "--no-autocommit", "--no-tablespaces", "--skip-dump-date", *mysql, *history, *force,
+                "--", database, stdout=stream, success=(0, _FORCED) if force else (0,),
             )  # fmt: skip
         with target.open("rb") as stream:
             tables = count_rows(stream)
@@ -154,7 +163,23 @@ class MariaDB:
             f"WHERE SCHEMA_NAME = {_literal(database)}"
         )
         character_set, collation = row[0] if row else ("", "")
-        return Dumped(tables, {"character_set": character_set, "collation": collation})
+        return Dumped(tables, {"character_set": character_set, "collation": collation}, lacks)
+
+    def _history(self, database: str) -> tuple[list[str], tuple[str, ...]]:
+        """The option that dumps what system-versioned tables had before; or in words that it can't be dumped."""
+        versioned = [name for name, kind in self._kinds(database).items() if kind == _VERSIONED]
+        if not versioned:
+            return [], ()
+        # mariadb-dump knows the times of rows, not transactions; since 10.11.
+        by_transaction = self._ask(
+            "SELECT 1 FROM information_schema.COLUMNS WHERE DATA_TYPE = 'bigint' AND GENERATION_EXPRESSION = 'ROW START' "
+            f"AND TABLE_SCHEMA = {_literal(database)}"
+        )
+        known = b"--dump-history" in run([find_program("mariadb-dump"), "--no-defaults", "--help"]).stdout
+        if known and not by_transaction:
+            return ["--dump-history"], ()
+        names = ", ".join(versioned[:5])
+        return [], (f"is dumped without the history of its system-versioned tables ({names}), only as they are now.",)
 
     def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
         """The dump must have its last line, and make each of ``tables``."""
@@ -230,13 +255,14 @@ class MariaDB:
         return _errors(done.stderr.decode(errors="replace"))
 
     def row_counts(self, database: str) -> dict[str, int]:
-        """Rows by table, counted now."""
+        """Rows by table, counted now; with those of the past that the server keeps."""
         if database == GLOBALS:
             return {}
         name = _identifier(database)
+        all_rows = {_VERSIONED: " FOR SYSTEM_TIME ALL"}
         return {
-            table: int(self._value(f"SELECT COUNT(*) FROM {name}.{_identifier(table)}"))
-            for table in self._tables(database)
+            table: int(self._value(f"SELECT COUNT(*) FROM {name}.{_identifier(table)}{all_rows.get(kind, '')}"))
+            for table, kind in self._kinds(database).items()
         }
 
     def set_aside(self, database: str, aside: str) -> list[str]:
@@ -329,11 +355,15 @@ class MariaDB:
         return {name for (name,) in found}
 
     def _tables(self, database: str) -> list[str]:
+        return list(self._kinds(database))
+
+    def _kinds(self, database: str) -> dict[str, str]:
+        """The type of each table."""
         listed = self._ask(
-            "SELECT TABLE_NAME FROM information_schema.TABLES "
-            f"WHERE TABLE_SCHEMA = {_literal(database)} AND TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY TABLE_NAME"
+            "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES "
+            f"WHERE TABLE_SCHEMA = {_literal(database)} AND TABLE_TYPE IN ('BASE TABLE', '{_VERSIONED}') ORDER BY TABLE_NAME"
         )
-        return [name for (name,) in listed]
+        return dict(listed)
 
     def _ask(self, sql: str) -> list[list[str]]:
         """The rows of a statement."""
@@ -364,7 +394,8 @@ class MariaDB:
             return run(argv, stdin=stdin, stdout=stdout, run_as=run_as, extra_environment=extra, success=success)
         except ProcessError as error:
             words = "\n".join(_errors(error.stderr)) or error.stderr or error.message
-            raise ProcessError(f"MariaDB: {words}", error.status, words, error.hint) from error
+            hints = (hint for said, hint in _HINTS if said in words)
+            raise ProcessError(f"MariaDB: {words}", error.status, words, next(hints, error.hint)) from error
 
 
 def _refuse_unreadable(database: str, checksums: dict[str, str]) -> None:

@@ -28,6 +28,9 @@ _NAME = r'("(?:[^"]|"")+"|[^ ;]+)'
 _ROLE = re.compile(rf"(?:CREATE ROLE|ALTER ROLE|COMMENT ON ROLE) {_NAME}")
 _MEMBERSHIP = re.compile(rf"GRANT {_NAME} TO {_NAME}")
 _PARAMETER = re.compile(rf"GRANT .* ON PARAMETER \S+ TO {_NAME}")
+_QUOTED_SCHEMA = re.compile(r'"((?:[^"]|"")*)"\.(.*)', re.DOTALL)
+# What pg_restore prints a blank for.
+_LINE_BREAK = re.compile(r"[\r\n]")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 # So long a table that somebody has locked is waited for; for ever would keep the files from being backed up.
 _LOCK_SECONDS = 300
@@ -199,7 +202,7 @@ class PostgreSQL:
         return ["--restrict-key=sedai"] if b"--restrict-key" in shown else []
 
     def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
-        """Read the dump whole with ``pg_restore``, and count the tables that it lists."""
+        """Read the dump whole with ``pg_restore``; it must list each of ``tables``."""
         if database == GLOBALS:
             files.ends_with(dump, _GLOBALS_END)
             return
@@ -210,9 +213,12 @@ class PostgreSQL:
                 run([self._program("pg_restore"), "--file=/dev/null"], stdin=stream, run_as=self._access.run_as)
         except ProcessError as error:
             raise IntegrityError(f"The dump can't be read back: {error.stderr or error.message}") from error
-        found = sum(b" TABLE DATA " in line for line in listed.splitlines() if not line.startswith(b";"))
-        if found < len(tables):
-            raise IntegrityError(f"The dump has the data of {found} tables, the database has {len(tables)}.")
+        found = _with_data(listed)
+        if len(found) < len(tables):
+            raise IntegrityError(f"The dump has the data of {len(found)} tables, the database has {len(tables)}.")
+        missing = sorted(table for table in tables if not _is_among(table, found))
+        if missing:
+            raise IntegrityError(f"The dump lacks the data of {len(missing)} tables: {', '.join(missing[:5])}.")
 
     def same(self, one: Path, other: Path) -> bool:
         """Whether two dumps differ in nothing but the time that their headers name."""
@@ -451,6 +457,25 @@ class _Session:
             "properties": self.value(properties.QUERY),
             "roles": json.dumps([name for (name,) in self.ask(_ROLES)], ensure_ascii=False),
         }
+
+
+def _with_data(listed: bytes) -> list[bytes]:
+    """Of a ``pg_restore --list`` schema, name and owner of each table that the dump has data of, with blanks between."""
+    lines = (line for line in listed.splitlines() if not line.startswith(b";"))
+    return [after for _, found, after in (line.partition(b" TABLE DATA ") for line in lines) if found]
+
+
+def _is_among(table: str, found: list[bytes]) -> bool:
+    """Whether a table, named as in :class:`Dumped`, is one of those that a dump lists.
+
+    A name that is not plain ASCII is in the encoding of its database there, which the list does not tell.
+    """
+    if not table.isascii():
+        return True
+    quoted = _QUOTED_SCHEMA.match(table)
+    schema, name = (quoted[1].replace('""', '"'), quoted[2]) if quoted else table.split(".", 1)
+    wanted = _LINE_BREAK.sub(" ", f"{schema} {name} ").encode()
+    return any(line.startswith(wanted) for line in found)
 
 
 def select_globals(text: str, there: set[str]) -> tuple[str, list[str]]:

@@ -243,6 +243,8 @@ class _Server:
                                           "the older generations have the larger one.")  # fmt: skip
         self._write(notes)
         self._report.notes.append(notes)
+        for words in dumped.lacks:
+            self._problem(notes.name, words)
         self._say(f"database {notes.name}: {len(notes.tables)} tables, {notes.rows} rows, {size(notes.bytes)}")
 
     def _same(self, path: Path, new: Path) -> bool:

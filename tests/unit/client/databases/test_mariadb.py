@@ -89,6 +89,7 @@ def test_rows_are_counted_whatever_the_texts_and_names_are(made: tuple[bytes, di
         (b"INSERT INTO `t` VALUES (1,'a'),(2,'b'),(3,NULL);\n", {"t": 3}),
         (b"INSERT INTO `t` (`a`, `(b`, `VALUES (`) VALUES\n(1,2,3);\n", {"t": 1}),
         (b"INSERT INTO `t` (`a`,`b`) VALUES (1,2),(3,4);\nINSERT INTO `t` (`a`,`b`) VALUES (5,6);\n", {"t": 3}),
+        (b"INSERT INTO `h` (`a`, row_start, row_end) VALUES (1,'2026','2038'),\n(1,'2025','2026');\n", {"h": 2}),
         (b"INSERT INTO `a``b` VALUES\n(1);\n", {"a`b": 1}),
         (b"INSERT INTO `t` VALUES ('),(',';\\'),(\\\\'),('''',_binary 'a\\0b'),(0xFF00,'');\n", {"t": 3}),
         (b"INSERT INTO `t` VALUES\n('),\\n(');\nINSERT INTO `u` VALUES\n(');');\n", {"t": 1, "u": 1}),
@@ -309,8 +310,30 @@ def test_an_error_has_the_servers_words_and_not_the_statement(monkeypatch: pytes
     monkeypatch.setattr(mariadb, "run", refuse)
     with pytest.raises(ProcessError) as caught:
         MariaDB(Access())._ask("SELECT 1")
-    assert str(caught.value) == "MariaDB: ERROR 1045 (28000): Access denied"
+    assert caught.value.message == "MariaDB: ERROR 1045 (28000): Access denied"
     assert "hidden" not in caught.value.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("ERROR 2002 (HY000): Can't connect to local server through socket '/s' (2)", "apt install mariadb-server"),
+        (
+            "ERROR 1045 (28000): Access denied for user 'a'@'localhost' (using password: NO)",
+            "the password of this entry",
+        ),
+        ("ERROR 1044 (42000): Access denied for user 'a'@'localhost' to database 'q'", "GRANT"),
+        ("ERROR 1064 (42000): You have an error in your SQL syntax", ""),
+    ],
+)
+def test_a_refusal_names_the_way_out(said: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(argv: list[str], **kwargs: object) -> Result:
+        raise ProcessError("ended", 1, said)
+
+    monkeypatch.setattr(mariadb, "run", refuse)
+    with pytest.raises(ProcessError) as caught:
+        MariaDB(Access()).version()
+    assert hint in caught.value.hint and bool(hint) == bool(caught.value.hint)
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -291,6 +291,7 @@ def test_an_interrupted_session_waits_for_nothing(psql: Access) -> None:
     ("listed", "complaint"),
     [
         ("3; 0 1 TABLE DATA public a o\n4; 0 2 TABLE DATA public b o\n", ""),
+        ("3; 0 1 TABLE DATA public b o\n4; 0 2 TABLE DATA other a o\n", "lacks the data of 1 tables: public.a"),
         ("; TABLE DATA of comments does not count TABLE DATA \n3; 0 1 TABLE DATA public a o\n", "the data of 1 tables"),
     ],
 )
@@ -306,6 +307,25 @@ def test_every_table_must_be_in_the_dump(listed: str, complaint: str, tmp_path: 
             engine.prove("x", dump, {"public.a": 1, "public.b": 1})
     else:
         engine.prove("x", dump, {"public.a": 1, "public.b": 1})
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "among"),
+    [
+        ("public.a", "public a postgres", True),
+        ("public.a", "public ab postgres", False),
+        ('s p.t "x', 's p t "x two words', True),
+        ('"x.y".z', "x.y z o", True),
+        ('"x.y".z', "x y.z o", False),
+        ('"q""s".a.b', 'q"s a.b o', True),
+        ("public.a\nb\rc", "public a b c o", True),
+        ("public.\u6ce8\u6587", "public \xc3\xed o", True),
+    ],
+)
+def test_a_table_is_found_in_the_list_of_a_dump(table: str, line: str, among: bool) -> None:
+    listed = f"; TABLE DATA {line}\n3; 1259 16 TABLE public a o\n4; 0 16 TABLE DATA {line}\n".encode("latin-1")
+    found = postgresql._with_data(listed)
+    assert len(found) == 1 and postgresql._is_among(table, found) is among
 
 
 def test_a_dump_that_pg_restore_does_not_read_is_no_proof(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pytest
 
 from sedai.client import throwaway
 from sedai.client.databases import files, scratch
+from sedai.client.databases.engine import Dumped
 from sedai.client.databases.mariadb import MariaDB
+from sedai.client.databases.notes import Notes
 from sedai.client.databases.postgresql import PostgreSQL
 from sedai.core.errors import IntegrityError, SedaiError, UsageError
 
@@ -50,6 +52,54 @@ def shop(mariadb: MariaDB) -> Iterator[MariaDB]:
     for name in mariadb.databases():
         if name.startswith("shop"):
             mariadb._ask(f"DROP DATABASE {name}")
+
+
+def notes_of(dumped: Dumped, database: str) -> Notes:
+    return Notes(
+        "e", "mariadb", database, "x.sql", "2026-01-31T03:15:00+00:00", 1, dumped.tables, settings=dumped.settings
+    )
+
+
+class TestMariaDBHistory:
+    """What a system-versioned table had before is in its dump, or a person is told."""
+
+    MAKE = "USE shop; CREATE TABLE h (n int PRIMARY KEY, w varchar(9)) WITH SYSTEM VERSIONING;"
+    CHANGE = (
+        "USE shop; INSERT INTO h VALUES (1, 'a'), (2, 'b'); UPDATE h SET w = 'c' WHERE n = 1; DELETE FROM h WHERE n = 2"
+    )
+    PAST = "SELECT n, w, row_start, row_end FROM {}.h FOR SYSTEM_TIME ALL ORDER BY n, row_start"
+
+    def test_it_comes_back(self, shop: MariaDB, tmp_path: Path) -> None:
+        shop._ask(self.MAKE + self.CHANGE)
+        dumped = shop.dump("shop", tmp_path / "x.sql")
+        assert dumped.tables == {"h": 3, "t": 2} and dumped.lacks == ()
+        assert shop.load(tmp_path / "x.sql", notes_of(dumped, "shop"), "shop2") == []
+        assert shop.row_counts("shop2") == dumped.tables
+        assert shop._ask(self.PAST.format("shop2")) == shop._ask(self.PAST.format("shop")) != []
+
+    def test_it_is_set_aside_too(self, shop: MariaDB) -> None:
+        shop._ask(self.MAKE + self.CHANGE)
+        past = shop._ask(self.PAST.format("shop"))
+        assert len(past) == 3
+        assert shop.set_aside("shop", "shop_before") == []
+        assert shop._ask(self.PAST.format("shop_before")) == past
+
+    def test_one_that_no_program_can_dump_is_told(self, shop: MariaDB, tmp_path: Path) -> None:
+        shop._ask(
+            "USE shop; CREATE TABLE h (n int PRIMARY KEY, w varchar(9), s bigint unsigned GENERATED ALWAYS AS ROW START,"
+            "e bigint unsigned GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;"
+        )
+        for statement in self.CHANGE.replace("VALUES", "(n, w) VALUES").removeprefix("USE shop; ").split("; "):
+            shop._ask(f"USE shop; {statement}")
+        dumped = shop.dump("shop", tmp_path / "x.sql")
+        assert dumped.tables == {"h": 1, "t": 2}
+        [words] = dumped.lacks
+        assert "without the history of its system-versioned tables (h)" in words
+        assert shop.load(tmp_path / "x.sql", notes_of(dumped, "shop"), "shop2") == []
+        assert shop.row_counts("shop2") == dumped.tables
+        with pytest.raises(IntegrityError, match=r"differs in: h\."):
+            shop.set_aside("shop", "shop_before")
+        assert shop.exists("shop")
 
 
 class TestMariaDBSetAside:
@@ -155,6 +205,24 @@ class TestMariaDBSetAside:
 
 class TestPostgreSQL:
     """What only a server can tell."""
+
+    def test_each_table_is_in_the_list_of_its_dump(self, postgresql: PostgreSQL, tmp_path: Path) -> None:
+        with postgresql._session("template1") as session:
+            session.ask("CREATE DATABASE odd")
+        with postgresql._session("odd") as session:
+            for name in ('"s p"', '"x.y"', '"q""s"'):
+                session.ask(f"CREATE SCHEMA {name}")
+            made = ('"s p"."t ""x"', '"x.y".z', '"q""s"."a.b"', 'public."a\nb"', 'public."\u6ce8\u6587"', "part1")
+            for name in made:
+                session.ask(f"CREATE TABLE {name} (n int)")
+            session.ask("CREATE TABLE part (n int) PARTITION BY RANGE (n)")
+            session.ask("ALTER TABLE part ATTACH PARTITION part1 FOR VALUES FROM (0) TO (9)")
+        dump = tmp_path / "odd.dump"
+        dumped = postgresql.dump("odd", dump)
+        assert len(dumped.tables) == len(made)
+        postgresql.prove("odd", dump, dumped.tables)
+        with pytest.raises(IntegrityError, match=r"lacks the data of 1 tables: public\.other"):
+            postgresql.prove("odd", dump, {"public.other": 0})
 
     def test_those_that_are_in_no_dump_are_known(self, postgresql: PostgreSQL) -> None:
         with postgresql._session("template1") as session:

@@ -33,6 +33,7 @@ class Fake:
     expansion: int = 2
     beside: tuple[str, ...] = ()
     place: str = "/var/lib/fake"
+    lacks: tuple[str, ...] = ()
     umasks: list[int] = field(default_factory=list)
 
     def _step(self, name: str, database: str = "") -> None:
@@ -62,7 +63,7 @@ class Fake:
         assert not target.exists()
         target.write_bytes(self.content[database])
         self._step("dump", database)
-        return Dumped(self.rows.get(database, {"t": len(self.content[database])}), {"owner": "o"})
+        return Dumped(self.rows.get(database, {"t": len(self.content[database])}), {"owner": "o"}, self.lacks)
 
     def prove(self, database: str, dump: Path, tables: dict[str, int]) -> None:
         assert dump.read_bytes() == self.content[database] and tables is not None
@@ -138,6 +139,13 @@ def test_the_first_dump_is_there_with_its_notes_for_its_owner_alone(dump: Dump, 
     for path in (place, place.parent):
         assert path.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}
+
+
+def test_what_a_dump_can_not_hold_is_told_each_time(dump: Dump, place: Path) -> None:
+    for _ in range(2):
+        report = dump(Fake({"shop": b"12345"}, lacks=("is dumped without its history.",)))
+        assert report.problems == [("main/shop", "is dumped without its history.")] and len(report.notes) == 1
+    assert not Notes.read(place / "shop.json").stale_since
 
 
 def test_an_unchanged_dump_stays_the_same_file(dump: Dump, place: Path) -> None:
