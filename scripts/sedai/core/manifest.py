@@ -20,6 +20,7 @@ import gzip
 import hashlib
 import io
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +154,22 @@ def read(path: Path) -> Iterator[bytes]:
             if stream.readline() != HEADER:
                 raise IntegrityError(f"{path} is not a manifest that this version knows.")
             yield from stream
-    except (EOFError, gzip.BadGzipFile, OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError, zlib.error) as error:
         raise IntegrityError(f"The manifest {path} can't be read: {error}") from error
+
+
+def proven(path: Path, sha256: str) -> Iterator[bytes]:
+    """As :func:`read`; when the lines are exhausted they were those with the digest ``sha256``.
+
+    Raises:
+        IntegrityError: the file is not a whole manifest, or another one.
+    """
+    digest = hashlib.sha256(HEADER)
+    for line in read(path):
+        digest.update(line)
+        yield line
+    if digest.hexdigest() != sha256:
+        raise IntegrityError(f"The manifest {path} is not the one that was sealed.")
 
 
 @dataclass(frozen=True)
@@ -219,9 +234,12 @@ def totals(path: Path) -> Totals:
         digest.update(line)
         fields = line.split(b"\t", 3)
         entries += 1
-        if fields[1] == b"f":
-            files += 1
-            size += int(fields[2])
+        try:
+            if fields[1] == b"f":
+                files += 1
+                size += int(fields[2])
+        except (IndexError, ValueError) as error:
+            raise IntegrityError(f"The manifest {path} has a damaged line: {line[:80]!r}") from error
     return Totals(entries, files, size, digest.hexdigest())
 
 

@@ -31,7 +31,8 @@ from sedai.server.notebook import read_notes
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
 
-_LOCK_WAIT_SECONDS = 10
+# What a run that was killed has still on its way arrives first, on a slow line too.
+_LOCK_WAIT_SECONDS = 30
 
 
 @dataclass
@@ -197,7 +198,8 @@ class Gate:
                         self._progress,
                         self.config.freeze_percent,
                     )
-                except IntegrityError:
+                except (IntegrityError, LookupError, ValueError):
+                    self.store.prove_base()
                     # What arrived contradicts what the client has now: the next run starts with an empty delta.
                     self.store.empty_delta()
                     raise
@@ -248,6 +250,8 @@ class Gate:
     def _manifest(self, request: dict[str, Any]) -> dict[str, Any]:
         generation = self.store.find(str(request.get("generation", "latest")))
         path = self.store.manifest(generation)
+        if generation == self.store.base():
+            self.store.prove_base()  # a backup that is refused it must not be given it again
         with self._held(generation), path.open("rb") as stream:
             wire.write_object(self.answers, {"bytes": path.stat().st_size, "generation": str(generation)})
             while chunk := stream.read(30_000):

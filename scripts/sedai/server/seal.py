@@ -106,7 +106,7 @@ def seal(
     with Beneath(store.delta) as delta:
         added_bytes = _check_delta(delta, changes, staging, answer, progress)
         # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
-        totals = _write_manifest(store, base, sealed, staging / "manifest")
+        totals = _write_manifest(store, base, request, sealed, staging / "manifest")
         laid, lost = _lay(store, base, base_record, tree, sealed)
         with Beneath(tree) as new_tree:
             edit = Edit(delta, new_tree, lost)
@@ -147,8 +147,10 @@ def seal(
     return record
 
 
-def _write_manifest(store: ClientStore, base: Generation | None, sealed: Path, path: Path) -> manifest.Totals:
-    base_lines = manifest.read(store.manifest(base)) if base else iter(())
+def _write_manifest(
+    store: ClientStore, base: Generation | None, request: Request, sealed: Path, path: Path
+) -> manifest.Totals:
+    base_lines = manifest.proven(store.manifest(base), request.base_manifest_sha256) if base else iter(())
     changes = ((change.path, change.line) for change in _stored_changes(sealed))
     with manifest.Writer(path) as writer:
         for line in manifest.nested(manifest.merge(base_lines, changes)):

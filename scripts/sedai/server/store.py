@@ -78,14 +78,51 @@ class ClientStore:
         return found[-1] if found else None
 
     def base(self) -> Generation | None:
-        """The newest generation whose record can be read: what the next one is built on."""
+        """What the next generation is built on: the newest whose record can be read, and whose manifest nobody found damaged."""
+        unfit = self._read_unfit()
         for generation in reversed(self.generations()):
             try:
                 self.record(generation)
             except IntegrityError:
                 continue  # the check names it
-            return generation
+            if str(generation) not in unfit:
+                return generation
         return None
+
+    @property
+    def _unfit(self) -> Path:
+        return self.root / "unfit"
+
+    def _read_unfit(self) -> set[str]:
+        try:
+            return set(self._unfit.read_text(encoding="utf-8", errors="replace").splitlines())
+        except FileNotFoundError:
+            return set()
+
+    def build_on_no_more(self, generation: Generation) -> None:
+        """Its manifest is damaged: it stays as it is, and the next generation is built on the one before it."""
+        known = {str(other) for other in self.generations()}
+        names = sorted({*self._read_unfit(), str(generation)} & known)
+        self._replace(self._unfit, "".join(f"{name}\n" for name in names).encode())
+
+    def prove_base(self) -> None:
+        """Read the manifest of the base.
+
+        Raises:
+            IntegrityError: it is damaged; the next run gets another base.
+        """
+        base = self.base()
+        if base is None:
+            return
+        try:
+            for _ in manifest.proven(self.manifest(base), self.record(base).manifest_sha256):
+                pass
+        except (IntegrityError, ValueError) as error:
+            self.build_on_no_more(base)
+            raise IntegrityError(
+                f"The manifest of the newest generation, {base}, is damaged.",
+                "Run the backup again: it is built on the generation before. check_backup_integrity.py --all names what is lost.",
+            ) from error
 
     def find(self, name: str) -> Generation:
         """The sealed generation ``name``, or the newest for ``latest``.
@@ -134,7 +171,7 @@ class ClientStore:
         """Remember ``paths`` of the newest generation that are missing or rotten: the next run sends them again."""
         wanted = self.wanted() | set(paths)
         if wanted:
-            self._wanted.write_bytes(b"".join(manifest.escape(path) + b"\n" for path in sorted(wanted)))
+            self._replace(self._wanted, b"".join(manifest.escape(path) + b"\n" for path in sorted(wanted)))
 
     def wanted(self) -> set[bytes]:
         """The paths that the next run is to send again."""
@@ -148,3 +185,10 @@ class ClientStore:
         remaining = self.wanted() - mended
         self._wanted.unlink(missing_ok=True)
         self.want_again(remaining)
+
+    @staticmethod
+    def _replace(path: Path, content: bytes) -> None:
+        """Write ``path`` so that whoever is killed leaves the old or the new content, never a part."""
+        new = path.with_name(f"{path.name}.new")
+        new.write_bytes(content)
+        new.rename(path)

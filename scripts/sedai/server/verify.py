@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import stat as st
@@ -81,10 +82,13 @@ class Verifier:
         wanted: list[bytes] = []
         with lock.shared(record):
             for problem in problems:
+                if problem.code == "manifest":
+                    with contextlib.suppress(OSError):  # a full disk: the next check notes it
+                        self._store.build_on_no_more(generation)
                 if problem.code in {"missing", "content", "size", "mtime", "kind"}:
                     wanted.append(problem.path)
                 yield problem
-        if wanted and generation == self._store.newest():
+        if wanted and generation == self._store.base():
             self._store.want_again(wanted)
 
     def _chosen(self, generation: Generation, paths: Iterable[bytes]) -> Iterator[Problem]:
