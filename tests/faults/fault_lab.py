@@ -40,10 +40,14 @@ CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 
 # What a run may leave in the client's state, and on the server in the client's directory and below incoming.
 _STATE = {"alerts", "base.manifest", "changes", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json"}
-_CLIENT = {"generations", "incoming", "latest", "lock", "sequence", "usage"}
+_CLIENT = {"checked", "generations", "incoming", "latest", "lock", "sequence", "usage"}
 _INCOMING = {"clock_skew", "delta", "no-base"}
 
+# A link of so many MBit/s. (tbf drops what is larger than its burst: the loopback has packets of usual size here.)
+SLOW = "tc qdisc replace dev lo root tbf rate {mbit}mbit burst 256k latency 500ms"
+
 _SETUP = r"""set -eu
+ip link set lo mtu 1500
 export DEBIAN_FRONTEND=noninteractive
 apt-get install --yes --quiet=2 --no-install-recommends python3-xxhash python3-pathspec python3-rich bubblewrap \
     libfaketime nftables >/dev/null 2>&1

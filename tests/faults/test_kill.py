@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from fault_lab import BACKUP, CHECK, CLEAN, FINDINGS, FULL, NOT_DONE, RESTORE, SOURCE, TALLY, Machine, dice
+from fault_lab import BACKUP, CHECK, CLEAN, FINDINGS, FULL, NOT_DONE, RESTORE, SLOW, SOURCE, TALLY, Machine, dice
 
 KILLED = -9
 # Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
@@ -137,6 +137,19 @@ def test_the_receiver_without_a_sandbox(machine: Machine, spans: dict[str, float
                 TALLY.count("kill without a sandbox", f"{hit}: {role}")
     finally:
         machine.configure_server(keep_last=3)
+
+
+def test_a_client_that_dies_leaves_nothing_that_sends_for_hours(machine: Machine, spans: dict[str, float]) -> None:
+    """What the killed run had started ends with it: else the next one would find the server's lock held."""
+    machine.root(SLOW.format(mbit=4))
+    machine.root(f"head -c 12000000 /dev/urandom >{SOURCE}/slow")
+    pid = machine.start(BACKUP)
+    assert machine.call("kill", pid=pid, phase="send", role="client", delay=1.0, which=0.0) == "send"
+    assert machine.finish(pid).status == KILLED
+    machine.root("for _ in $(seq 50); do pgrep -x -u root rsync >/dev/null || exit 0; sleep 0.1; done; exit 1")
+    machine.assert_recovers()
+    machine.heal_network()
+    machine.root(f"rm {SOURCE}/slow")
 
 
 def test_enough_was_hit() -> None:

@@ -16,6 +16,8 @@ from sedai.core.wire import PARTIAL_DIRECTORY
 OUT_FORMAT = "%i|%C|%l|%n"
 
 _END_SECONDS = 10.0
+# Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
+_WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
 
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
@@ -95,7 +97,11 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
     The exit status is judged by the caller, path by path: 23 and 24 mean only that not every path was sent.
     """
     process = subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+        [*_WITH_US, *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     errors: list[bytes] = []

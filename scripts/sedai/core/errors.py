@@ -67,5 +67,9 @@ class UnreachableError(SedaiError):
     """The server could not be reached or did not let us in."""
 
 
+class CutShortError(SedaiError):
+    """The other side went away in the middle of what it had to say."""
+
+
 class IntegrityError(SedaiError):
     """Bytes, counts or attributes are not what they must be."""

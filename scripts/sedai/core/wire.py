@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from sedai.core import manifest
-from sedai.core.errors import IntegrityError, UsageError
+from sedai.core.errors import CutShortError, IntegrityError, UsageError
 
 PROTOCOL = 1
 LONGEST_LINE = 1 << 16
@@ -79,14 +79,15 @@ def read_changes(stream: IO[bytes]) -> Iterator[Change]:
     """The changes on ``stream``, up to the end mark.
 
     Raises:
-        IntegrityError: the stream ends early, or a line is damaged.
+        CutShortError: the stream ends before the end mark.
+        IntegrityError: a line is damaged.
     """
     while True:
         line = stream.readline(LONGEST_LINE)
         if line == CHANGES_END:
             return
         if not line.endswith(b"\n"):
-            raise IntegrityError("The list of changes ended early.")
+            raise CutShortError("The list of changes ended early.", "Run the backup again.")
         mark, rest = line[:1], line[1:]
         if mark == Mark.REMOVED.value:
             path = manifest.unescape(rest[:-1])

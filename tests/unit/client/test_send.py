@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -85,3 +87,21 @@ def test_the_pipes_are_closed_at_the_end(tmp_path: Path) -> None:
     assert (tmp_path / "fed").read_bytes() == b"etc/hosts\0"
     assert (sent.status, sent.complaints) == (23, ["complaint"])
     assert list(sent.digests) == [b"etc/hosts"]
+
+
+def test_rsync_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Its parent can't end it then: the kernel does."""
+    pid = tmp_path / "pid"
+    script = f"echo $$ >{pid}.new; mv {pid}.new {pid}; exec sleep 60"
+    code = f"from sedai.client import send\nsend.push(['sh', '-c', {script!r}], iter(()), send.Sent(), print)"
+    scripts = Path(send.__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], env={"PYTHONPATH": str(scripts)}) as run:
+        while not pid.exists():
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.kill()
+    rsync = Path("/proc", pid.read_text().strip(), "cmdline")
+    deadline = time.monotonic() + 10
+    while rsync.exists() and rsync.read_bytes():  # what has ended and is not waited for has no words
+        assert time.monotonic() < deadline, "it lives on"
+        time.sleep(0.01)
