@@ -82,9 +82,7 @@ class Archive:
     def _bring(self, paths: Sequence[Path], name: str) -> list[Path]:
         """``paths`` of the generation, brought back below the new directory ``name``; where they are now."""
         target = self.directory / name
-        done = restore.restore(
-            self.connection, self.state, self.record, paths, target, overwrite=False, reporter=self.reporter
-        )
+        done = restore.restore(self.connection, self.state, self.record, paths, target, reporter=self.reporter)
         if done.findings:
             raise SedaiError(f"It did not come back whole: {'; '.join(done.findings[:3])}")
         return [target / path.relative_to("/") for path in paths]

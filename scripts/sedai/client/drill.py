@@ -216,7 +216,7 @@ class _Run:
         directory = throwaway.private(self._place / name)
         try:
             # What is damaged is told with the rest, and keeps nothing else from coming back.
-            done = restore.restore(self._connection, self._state, self._record, paths, directory, overwrite=False,
+            done = restore.restore(self._connection, self._state, self._record, paths, directory,
                                    reporter=self._reporter, accept_damaged=True)  # fmt: skip
             # People know a file by the path that it has on this machine.
             lines = [line.replace(str(directory), "") for line in done.findings]

@@ -17,7 +17,17 @@ from sedai.client import target
 from sedai.client.unfinished import Progress
 from sedai.core import manifest, wire
 from sedai.core.manifest import Entry, LinkGroup
-from sedai.core.selection import Taken
+from sedai.core.selection import Taken, ancestors
+
+SHOWN = 50
+
+
+class Existing(enum.Enum):
+    """What becomes of something else that is at the place of an entry."""
+
+    REFUSE = "refuse"  # nothing at all is restored
+    KEEP = "keep"  # it stays as it is, and the rest is restored
+    REPLACE = "replace"
 
 
 class Action(enum.Enum):
@@ -30,6 +40,7 @@ class Action(enum.Enum):
     SAME = b"="  # exactly this is there
     LINK = b"L"  # another name of the same inode is there: only the name is made
     LEAVE_OUT = b"X"  # a device, which this account can't make
+    STAY = b"O"  # something else is there, here or in the place of a directory above, and stays
 
 
 WRITTEN = frozenset({Action.SEND, Action.REPLACE, Action.ATTRIBUTES, Action.LINK})
@@ -45,7 +56,10 @@ class Placed(NamedTuple):
 
 @dataclass
 class Tally:
-    """How many of the chosen entries; ``size``: bytes of the files. ``in_the_way``: things that only --overwrite replaces."""
+    """How many of the chosen entries, but for those that stay or are left out; ``size``: bytes of the files.
+
+    ``in_the_way``: entries at whose place something else is; the first of them by name.
+    """
 
     entries: int = 0
     files: int = 0
@@ -68,15 +82,16 @@ class _Name(NamedTuple):
 
 
 class Placement:
-    """What is done with each entry; ``root`` is prefixed to the paths, ``overwrite`` gives leave to replace."""
+    """What is done with each entry; ``root`` is prefixed to the paths, ``existing`` says what becomes of what is there."""
 
-    def __init__(self, path: Path, root: bytes, progress: Progress, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, root: bytes, progress: Progress, existing: Existing) -> None:
         self._file = path
         self._root = root
         self._progress = progress
-        self._overwrite = overwrite
+        self._existing = existing
         self._privileged = target.privileged()
         self._kept: dict[bytes, int] = {}
+        self._barred: set[bytes] = set()
         self._groups: dict[LinkGroup, list[_Name]] = {}
         self._leaders: dict[bytes, bytes] = {}
         self.tally = Tally()
@@ -108,6 +123,8 @@ class Placement:
 
     def _decide(self, entry: Entry, *, chosen: bool) -> Action:
         place = self._root + b"/" + entry.path
+        if self._barred and not self._barred.isdisjoint(ancestors(entry.path)):
+            return self._stays(entry)
         try:
             status = os.lstat(place)
         except (FileNotFoundError, NotADirectoryError):
@@ -117,15 +134,33 @@ class Placement:
         if not chosen and os.path.isdir(place):  # perhaps behind a symlink: the way to the chosen path is as it is now
             return self._directory(entry, status, restored=self._progress.is_ours(entry.path))
         if entry.kind == "d" and st.S_ISDIR(status.st_mode):
-            return self._directory(entry, status, restored=self._overwrite or self._progress.is_ours(entry.path))
+            return self._directory(
+                entry, status, restored=self._existing is Existing.REPLACE or self._progress.is_ours(entry.path)
+            )
         if target.is_there(place, status, entry):
             self._note_name(entry, Action.SAME, status)
             return Action.SAME
         if entry.kind in "cb" and not self._privileged:
             return Action.LEAVE_OUT
+        if self._came_before(place, status, entry):
+            return Action.SEND
+        if self._existing is Existing.KEEP:
+            return self._stays(entry)
         self._in_the_way(entry.path)
         self._note_name(entry, Action.REPLACE, status)
         return Action.REPLACE
+
+    def _stays(self, entry: Entry) -> Action:
+        """Nothing is done at this place; below what should be a directory there is no place for anything."""
+        self._in_the_way(entry.path)
+        if entry.kind == "d":
+            self._barred.add(entry.path)
+        return Action.STAY
+
+    def _came_before(self, place: bytes, status: os.stat_result, entry: Entry) -> bool:
+        """Whether the restore that broke off made this: only what rsync leaves to the comparison is not set yet."""
+        made_since = status.st_ctime >= self._progress.began
+        return made_since and entry.kind in "lpcb" and set(target.differs(place, status, entry)) <= target.MENDED
 
     def _directory(self, entry: Entry, status: os.stat_result, *, restored: bool) -> Action:
         if restored:
@@ -135,13 +170,14 @@ class Placement:
 
     def _in_the_way(self, path: bytes) -> None:
         self.tally.in_the_way += 1
-        if len(self.tally.first_in_the_way) < 5:
+        if len(self.tally.first_in_the_way) < SHOWN:
             self.tally.first_in_the_way.append(path)
 
     def _count(self, entry: Entry, action: Action) -> None:
         tally = self.tally
         if action is Action.LEAVE_OUT:
             tally.left_out.append(entry.path)
+        if action in (Action.LEAVE_OUT, Action.STAY):
             return
         tally.entries += 1
         if entry.kind != "f":
@@ -178,6 +214,8 @@ class Placement:
             for name in names:
                 if name.inode == leader.inode:
                     continue
+                if name.action is Action.SAME and self._existing is Existing.KEEP:
+                    continue  # the comparison tells that it is no name of the other
                 self._leaders[name.path] = leader.path
                 if name.action is Action.SAME:
                     # A file of its own with the same bytes: it is replaced by a name.

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sedai.client import catalog, damage, find, scratch, send, target
+from sedai.client import catalog, damage, find, room, scratch, send, target
 from sedai.client.catalog import generations
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.damage import Problem
 from sedai.client.nearest import nearest
-from sedai.client.placement import SENT, WRITTEN, Action, Placement, shown
+from sedai.client.placement import SENT, SHOWN, WRITTEN, Action, Existing, Placement, shown
 from sedai.client.program import Context
 from sedai.client.progress import Reporter, size
 from sedai.client.state import State
@@ -29,6 +29,9 @@ from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError
 from sedai.core.selection import Selection
 
 _SHOWN_COMPLAINTS = 10
+_ADD = "add --keep-existing (what is there and differs stays, the rest comes back) or --overwrite (what differs is replaced)."
+_SHOWN_IN_THE_WAY = 5
+_MAKE_ROOM = "The disk is full. First make room on it. "
 _READ_BY_NAME = 1000
 
 
@@ -37,6 +40,7 @@ class Restored:
     """What a restore did, or (a dry run) would do: counts, and lines about what is not as the manifest says.
 
     ``files`` and ``bytes`` count all chosen files, ``there`` those that were there already with the very same bytes;
+    ``kept``: entries at whose place something else was, and stays; they are in no other count.
     ``refused``: why a restore would not be done as it was asked for.
     """
 
@@ -47,6 +51,7 @@ class Restored:
     findings: list[str] = field(default_factory=list)
     there: int = 0
     replaced: int = 0
+    kept: int = 0
     send_bytes: int = 0
     refused: list[str] = field(default_factory=list)
 
@@ -58,15 +63,17 @@ def restore(
     paths: Sequence[Path],
     target: Path | None,
     *,
-    overwrite: bool,
     reporter: Reporter,
+    existing: Existing = Existing.REFUSE,
     dry_run: bool = False,
     accept_damaged: bool = False,
+    ignore_space: bool = False,
 ) -> Restored:
     """Bring ``paths`` of the generation of ``record`` back, below ``target`` or (None) to where they were.
 
     Raises:
-        UsageError: a path is not there, or something would be overwritten and ``overwrite`` is not set.
+        UsageError: a path is not there; something else is at a place, and ``existing`` refuses that; or there is not
+            room enough, and ``ignore_space`` is not set.
         IntegrityError: the server's manifest is not the one that was sealed, or bytes are damaged.
         ProcessError: rsync broke off; the same call goes on from there.
         LockedError: the same restore is running.
@@ -75,11 +82,13 @@ def restore(
     root = os.fsencode(os.path.abspath(target)) if target else b""
     memory = Memory(state.root / "restores", str(record["generation"]), wanted, root)
     with scratch.directory() as directory, catalog.fetched(connection, state, record) as lines:
-        work = _Restore(connection, state, record, wanted, root, lines, directory, reporter, overwrite)
+        work = _Restore(
+            connection, state, record, wanted, root, lines, directory, reporter, existing, memory, ignore_space
+        )
         if dry_run:
-            return work.try_out(memory)
+            return work.try_out()
         with memory.held():
-            return work.carry_out(memory, accept_damaged=accept_damaged)
+            return work.carry_out(accept_damaged=accept_damaged)
 
 
 @dataclass
@@ -94,63 +103,105 @@ class _Restore:
     lines: Path
     directory: Path
     reporter: Reporter
-    overwrite: bool
+    existing: Existing
+    memory: Memory
+    ignore_space: bool
 
     @property
     def generation(self) -> str:
         """Its name."""
         return str(self.record["generation"])
 
-    def try_out(self, memory: Memory) -> Restored:
+    def try_out(self) -> Restored:
         """What a restore would do; nothing is written."""
-        unfinished = memory.recall()
-        refused = []
+        unfinished = self.memory.recall()
+        refused: list[SedaiError] = []
         try:
-            check_target(self.root, unfinished is not None, overwrite=self.overwrite)
+            self._check_target(unfinished)
         except UsageError as error:
-            refused.append(str(error))
+            refused.append(error)
         placement = self._place(unfinished or self._new_progress())
-        if not self.overwrite and not refused:
-            refused += _in_the_way(placement)
+        checks = [self._refuse_what_differs] if not refused else []
+        for check in [*checks, self._refuse_without_room]:
+            try:
+                check(placement)
+            except UsageError as error:
+                refused.append(error)
         done = self._counted(placement)
         problems = self._damaged(placement)
         if problems:
-            refused.append(str(self._refusal(problems)))
-        done.refused = refused
-        done.findings = _left_out(placement).lines()
+            refused.append(self._refusal(problems))
+        done.refused = list(map(str, refused))
+        done.findings = [*self._kept(placement), *_left_out(placement).lines()]
         return done
 
-    def carry_out(self, memory: Memory, *, accept_damaged: bool) -> Restored:
+    def carry_out(self, *, accept_damaged: bool) -> Restored:
         """Restore; see :func:`restore`."""
-        unfinished = memory.recall()
-        check_target(self.root, unfinished is not None, overwrite=self.overwrite)
+        unfinished = self.memory.recall()
+        self._check_target(unfinished)
         progress = unfinished or self._new_progress()
         placement = self._place(progress)
-        if not self.overwrite and (refused := _in_the_way(placement)):
-            raise UsageError(*refused[0].split("\n", 1))
+        self._refuse_what_differs(placement)
         problems = self._damaged(placement)
         if problems and not accept_damaged:
             raise self._refusal(problems)
-
-        memory.remember(progress)
-        if self.root:
-            os.makedirs(self.root, exist_ok=True)
         if unfinished:
             self._adopt(placement, unfinished)
+        self._refuse_without_room(placement)
+
+        self.memory.remember(progress)
+        if self.root:
+            os.makedirs(self.root, exist_ok=True)
         done = self._counted(placement)
         complaints = self._transfer(placement, {path for path, problem in problems.items() if not problem.is_there})
         findings = _left_out(placement)
         self._make_links(placement)
         self._compare(placement, problems, findings, resumed=unfinished is not None)
         self._keep_times(progress)
-        done.findings = [*(f"damaged on the server: {problem}" for problem in problems.values()), *complaints,
-                         *findings.lines()]  # fmt: skip
-        memory.forget()
+        done.findings = [*self._kept(placement), *(f"damaged on the server: {problem}" for problem in problems.values()),
+                         *complaints, *findings.lines()]  # fmt: skip
+        self.memory.forget()
         return done
+
+    def _check_target(self, unfinished: Progress | None) -> None:
+        try:
+            check_target(self.root, unfinished is not None, self.existing)
+        except UsageError as error:
+            raise self._with_what_broke_off(error) from error
+
+    def _refuse_what_differs(self, placement: Placement) -> None:
+        if self.existing is Existing.REFUSE and placement.tally.in_the_way:
+            raise self._with_what_broke_off(_in_the_way(placement))
+
+    def _with_what_broke_off(self, error: UsageError) -> UsageError:
+        """Names a restore of the same from another generation that broke off: ``latest`` may be another one since."""
+        for record in reversed(generations(self.connection)):
+            name = str(record["generation"])
+            if name != self.generation and self.memory.of(name).recall():
+                return UsageError(
+                    error.message,
+                    f"A restore of {name} broke off here: add --generation {name} to go on with it. Else: {error.hint}",
+                )
+        return error
+
+    def _refuse_without_room(self, placement: Placement) -> None:
+        if not self.ignore_space:
+            room.refuse_without(room.needed(placement.entries(), self.root))
+
+    def _kept(self, placement: Placement) -> list[str]:
+        """What was there and stays, one line each."""
+        if self.existing is not Existing.KEEP:
+            return []
+        tally = placement.tally
+        lines = [f"{wire.text(self.root)}/{wire.text(path)} was there and is not as in this generation: kept as it is"
+                 for path in tally.first_in_the_way]  # fmt: skip
+        if tally.in_the_way > SHOWN:
+            lines.append(f"{tally.in_the_way - SHOWN} more entries were there and are not as in this generation: kept")
+        return lines
 
     def _new_progress(self) -> Progress:
         # A target of its own is ours altogether: its directories get their old attributes, whoever made them.
-        return Progress(time.time(), {b""} if self.root and not self.overwrite else set())
+        return Progress(time.time(), {b""} if self.root and self.existing is Existing.REFUSE else set())
 
     def _place(self, progress: Progress) -> Placement:
         """Look at what is there.
@@ -159,7 +210,7 @@ class _Restore:
             UsageError: a path is not in this generation.
         """
         selection = Selection(self.wanted)
-        placement = Placement(self.directory / "placement", self.root, progress, overwrite=self.overwrite)
+        placement = Placement(self.directory / "placement", self.root, progress, self.existing)
         placement.decide(selection.take(manifest.read(self.lines)))
         if selection.unmet:
             raise self._unknown(min(selection.unmet, key=manifest.order))
@@ -212,8 +263,13 @@ class _Restore:
 
     def _counted(self, placement: Placement) -> Restored:
         tally = placement.tally
-        return Restored(self.generation, tally.entries, tally.files, tally.size, there=tally.there_files,
-                        replaced=tally.in_the_way, send_bytes=tally.send_bytes)  # fmt: skip
+        done = Restored(self.generation, tally.entries, tally.files, tally.size, there=tally.there_files,
+                        send_bytes=tally.send_bytes)  # fmt: skip
+        if self.existing is Existing.KEEP:
+            done.kept = tally.in_the_way
+        else:
+            done.replaced = tally.in_the_way
+        return done
 
     def _adopt(self, placement: Placement, unfinished: Progress) -> None:
         leftovers = Leftovers(unfinished.began)
@@ -234,7 +290,7 @@ class _Restore:
             self.connection.remote_shell,
             f"{HOST_ALIAS}:/{self.generation}/",
             os.fsdecode(self.root or b"/"),
-            ignore_existing=not self.overwrite,
+            ignore_existing=self.existing is not Existing.REPLACE,
         )
         feed = (entry.path for action, entry in placement.entries() if action in SENT and entry.path not in lost)
         with self.reporter.transfer("restore", tally.send_files, tally.send_bytes) as advance:
@@ -250,7 +306,8 @@ class _Restore:
             f"Restoring broke off (rsync status {sent.status}): {' '.join(sent.complaints[-4:])}",
             sent.status,
             "",
-            "Run the same command again: it goes on from there.",
+            f"{_MAKE_ROOM if room.is_lacking(sent.complaints) else ''}"
+            f"Run the same command again, with --generation {self.generation}: it goes on from there.",
         )
 
     def _make_links(self, placement: Placement) -> None:
@@ -271,7 +328,7 @@ class _Restore:
                 done += 1
                 if not done & 0xFF:
                     advance(done)
-                if entry.kind == "d" or action is Action.LEAVE_OUT or entry.path in problems:
+                if entry.kind == "d" or action in (Action.LEAVE_OUT, Action.STAY) or entry.path in problems:
                     continue
                 status = target.compare(path, entry, findings) if action in WRITTEN else target.look(path)
                 if status is not None and not links.are_one(entry, status):
@@ -292,7 +349,7 @@ class _Restore:
                 continue  # another's directory: nothing was promised about it
 
 
-def check_target(root: bytes, unfinished: bool, *, overwrite: bool) -> None:
+def check_target(root: bytes, unfinished: bool, existing: Existing) -> None:
     """Refuse a target that can't be written to, or that holds something else than this restore.
 
     Raises:
@@ -314,8 +371,8 @@ def check_target(root: bytes, unfinished: bool, *, overwrite: bool) -> None:
         ) from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise UsageError(f"{shown_root} can't be written to.", "Name another directory with --to.")
-    if not empty and not unfinished and not overwrite:
-        raise UsageError(f"{shown_root} is not empty.", "Name another directory, or add --overwrite.")
+    if not empty and not unfinished and existing is Existing.REFUSE:
+        raise UsageError(f"{shown_root} is not empty.", f"Name another directory, or {_ADD}")
 
 
 def _refuse_impossible(root: bytes, shown_root: str) -> None:
@@ -332,15 +389,16 @@ def _refuse_impossible(root: bytes, shown_root: str) -> None:
         )
 
 
-def _in_the_way(placement: Placement) -> list[str]:
+def _in_the_way(placement: Placement) -> UsageError:
     tally = placement.tally
-    if not tally.in_the_way:
-        return []
-    first = shown(tally.first_in_the_way)
-    more = ", …" if tally.in_the_way > len(tally.first_in_the_way) else ""
+    first = shown(tally.first_in_the_way[:_SHOWN_IN_THE_WAY])
+    more = ", …" if tally.in_the_way > _SHOWN_IN_THE_WAY else ""
     exist = "exists" if tally.in_the_way == 1 else "exist"
-    what = f"{first}{more} {exist} already, and not as in this generation ({tally.in_the_way} of {tally.entries})."
-    return [f"{what}\nRestore elsewhere with --to DIRECTORY, or add --overwrite."]
+    return UsageError(
+        f"Nothing was restored: {first}{more} {exist} already, and not as in this generation "
+        f"({tally.in_the_way} of {tally.entries}).",
+        f"Restore elsewhere with --to DIRECTORY, or {_ADD}",
+    )
 
 
 def _left_out(placement: Placement) -> target.Findings:
@@ -369,8 +427,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--to", type=Path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--keep-existing", action="store_true", help="leave what is there and differs, list it, and restore the rest"
+    )
+    existing.add_argument("--overwrite", action="store_true", help="replace what is there and differs")
     parser.add_argument("--accept-damaged", action="store_true", help="restore what there is of damaged files, too")
+    parser.add_argument(
+        "--ignore-space",
+        action="store_true",
+        help="begin where the disk seems too small, too: files with holes need less",
+    )
     parser.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="absolute, as it was on this machine")
 
@@ -384,10 +451,11 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
         record,
         options.paths,
         options.to,
-        overwrite=options.overwrite,
         reporter=Reporter(quiet=options.quiet),
+        existing=_existing(options),
         dry_run=options.dry_run,
         accept_damaged=options.accept_damaged,
+        ignore_space=options.ignore_space,
     )
     sealed = f"sealed {catalog.local(catalog.sealed_at(record))}"
     if options.dry_run:
@@ -404,6 +472,12 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
     return ExitCode.FINDINGS if done.findings else ExitCode.CLEAN
 
 
+def _existing(options: argparse.Namespace) -> Existing:
+    if options.overwrite:
+        return Existing.REPLACE
+    return Existing.KEEP if options.keep_existing else Existing.REFUSE
+
+
 def _verified(done: Restored) -> str:
     return "each compared with its digest." if not done.findings else f"{len(done.findings)} findings."
 
@@ -414,9 +488,12 @@ def _would(done: Restored, sealed: str) -> Iterator[str]:
     yield f"  has {done.entries} entries, {done.files} files with {size(done.bytes)}"
     yield f"  brings back {done.files - done.there} files with {size(done.send_bytes)}"
     yield f"  finds {done.there} files there already with the same bytes"
-    yield f"  replaces {done.replaced} entries that are different" + (
-        " (only with --overwrite)" if done.replaced else ""
-    )
+    if done.kept:
+        yield f"  keeps {done.kept} other entries that are there and different"
+    else:
+        yield f"  replaces {done.replaced} entries that are different" + (
+            " (only with --overwrite)" if done.replaced else ""
+        )
     for line in done.findings:
         yield f"FINDING: {line}"
     for refusal in done.refused:

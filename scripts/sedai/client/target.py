@@ -32,6 +32,10 @@ _SENTENCES = {
 }
 
 
+# What only the manifest knows of symlinks, FIFOs and devices; see mend().
+MENDED = frozenset({"owner", "time"})
+
+
 @dataclass
 class Findings:
     """What is not as it was: counted by respect, with a few examples, so that ten thousand files make one line."""

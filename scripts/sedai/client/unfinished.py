@@ -70,8 +70,14 @@ class Memory:
 
     def __init__(self, directory: Path, generation: str, paths: Sequence[bytes], root: bytes) -> None:
         self._directory = directory
+        self._paths = paths
+        self._root = root
         what = b"\0".join([generation.encode(), os.path.realpath(root or b"/"), *sorted(set(paths))])
         self._path = directory / hashlib.sha256(what).hexdigest()[:32]
+
+    def of(self, generation: str) -> Memory:
+        """The same paths of another generation into the same place."""
+        return Memory(self._directory, generation, self._paths, self._root)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

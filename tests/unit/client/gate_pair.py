@@ -13,6 +13,7 @@ from sedai.client import catalog, restore
 from sedai.client.backup import Run
 from sedai.client.config import ClientConfig, Server, Source
 from sedai.client.connection import Connection
+from sedai.client.placement import Existing
 from sedai.client.progress import Reporter
 from sedai.client.restore import Restored
 from sedai.client.stage import Staged
@@ -113,11 +114,18 @@ class Pair:
         os.utime(stored, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def restore(
-        self, *paths: Path, generation: str = "latest", to: Path | None = None, overwrite: bool = False, **options: Any
+        self,
+        *paths: Path,
+        generation: str = "latest",
+        to: Path | None = None,
+        overwrite: bool = False,
+        keep: bool = False,
+        **options: Any,
     ) -> Restored:
         """Restore as the program does."""
+        existing = Existing.REPLACE if overwrite else Existing.KEEP if keep else Existing.REFUSE
         with self.connect() as connection:
             record = catalog.choose(catalog.generations(connection), generation)
             return restore.restore(
-                connection, self.state, record, paths, to, overwrite=overwrite, reporter=QUIET, **options
+                connection, self.state, record, paths, to, existing=existing, reporter=QUIET, **options
             )

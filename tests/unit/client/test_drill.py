@@ -381,7 +381,7 @@ class World:
                 writer.add(line + b"-\t-\t" + manifest.escape(scan.target(root + b"/" + name, stat)) + b"\n")
 
     def restore(self, connection: object, state: State, record: dict[str, Any], paths: Sequence[Path], target: Path,
-                *, overwrite: bool, reporter: object, accept_damaged: bool) -> restore.Restored:  # fmt: skip
+                *, reporter: object, accept_damaged: bool) -> restore.Restored:  # fmt: skip
         assert accept_damaged
         assert state.sealed() == {GENERATION: "aa"}
         assert state.root != self.context.state.root

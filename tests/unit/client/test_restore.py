@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from gate_pair import QUIET, Pair
 
-from sedai.client import catalog, damage, restore, send
+from sedai.client import catalog, damage, placement, restore, room, send
 from sedai.client.restore import Restored
 from sedai.client.unfinished import Memory, Progress
 from sedai.core.errors import IntegrityError, LockedError, ProcessError, SedaiError, UsageError
@@ -99,7 +99,7 @@ class TestInPlace:
 
     @pytest.mark.parametrize("change", ["bytes", "mode", "time", "kind"])
     def test_something_else_is_refused_and_replaced_on_demand(self, pair: Pair, change: str) -> None:
-        file = pair.write("file", "old")
+        file, lost = pair.write("file", "old"), pair.write("lost")
         pair.backup()
         old = lstat(file)
         if change == "bytes":
@@ -113,9 +113,10 @@ class TestInPlace:
             file.unlink()
             file.symlink_to("x")
         changed = lstat(file)
-        with pytest.raises(UsageError, match=f"{file} exists already, and not as in this generation"):
+        lost.unlink()
+        with pytest.raises(UsageError, match=f"Nothing was restored: {file} exists already, and not as in this gen"):
             pair.restore(pair.source)
-        assert lstat(file) == changed
+        assert lstat(file) == changed and not lost.exists()
         done = pair.restore(pair.source, overwrite=True)
         assert (done.findings, done.replaced) == ([], 1)
         assert lstat(file) == old and file.read_text() == "old"
@@ -154,6 +155,135 @@ class TestInPlace:
         done = pair.restore(pair.source)
         assert file.read_text() == "mine"
         assert any("does not have the bytes" in line for line in done.findings)
+
+
+class TestKeepExisting:
+    """What a new machine has in its places stays, whatever it is, and the rest comes back."""
+
+    def test_the_home_of_a_person_who_logs_in_to_a_new_machine(self, pair: Pair, tmp_path: Path) -> None:
+        profile, keys = pair.write("user/.bashrc", "old"), pair.write("user/.ssh/authorized_keys", "the old key")
+        pair.write("user/notes/today", "text")
+        (pair.source / "user/.ssh").chmod(0o700)
+        pair.backup()
+        shutil.copytree(pair.source, tmp_path / "old", symlinks=True)
+        shutil.rmtree(pair.source)
+        # As Debian makes it: the same profile with another time, and the key that lets this person in.
+        profile.parent.mkdir(parents=True)
+        profile.write_text("old")
+        keys.parent.mkdir(mode=0o700)
+        keys.write_text("the new key")
+        before = [lstat(path) for path in (profile, keys, keys.parent)]
+
+        would = pair.restore(pair.source, keep=True, dry_run=True)
+        assert (would.refused, would.kept, would.replaced, would.files) == ([], 2, 0, 1)
+        done = pair.restore(pair.source, keep=True)
+        assert [line.split(" was there")[0] for line in done.findings] == [str(profile), str(keys)]
+        assert done.findings == would.findings
+        assert (done.kept, done.files, done.replaced) == (2, 1, 0)
+        assert keys.read_text() == "the new key"
+        assert [lstat(path) for path in (profile, keys, keys.parent)] == before
+        assert (pair.source / "user/notes/today").read_text() == "text"
+        assert not list((pair.state.root / "restores").iterdir())
+
+    @pytest.mark.parametrize("there", ["file", "symlink"])
+    def test_nothing_is_put_below_what_is_no_directory(self, pair: Pair, tmp_path: Path, there: str) -> None:
+        pair.write("dir/sub/file")
+        other = pair.write("other")
+        pair.backup()
+        shutil.rmtree(pair.source)
+        pair.source.mkdir()
+        (tmp_path / "elsewhere").mkdir()
+        if there == "file":
+            (pair.source / "dir").write_text("mine")
+        else:
+            (pair.source / "dir").symlink_to(tmp_path / "elsewhere")
+        done = pair.restore(pair.source, keep=True)
+        assert len(done.findings) == done.kept == 3
+        assert other.exists()
+        assert not list((tmp_path / "elsewhere").iterdir())
+        assert (pair.source / "dir").is_symlink() or (pair.source / "dir").read_text() == "mine"
+
+    def test_files_that_are_the_same_but_not_one_stay_two(self, pair: Pair) -> None:
+        first, second, third = pair.write("a"), pair.source / "b", pair.source / "c"
+        os.link(first, second)
+        os.link(first, third)
+        pair.backup()
+        second.unlink()
+        shutil.copy2(first, second)
+        third.unlink()
+        done = pair.restore(pair.source, keep=True)
+        assert first.samefile(third) and not first.samefile(second)
+        assert done.findings == [f"{second} is no longer one file with its other names"]
+
+    def test_a_target_that_is_not_empty(self, pair: Pair, tmp_path: Path) -> None:
+        file = pair.write("file", "old")
+        pair.backup()
+        to = tmp_path / "to"
+        mine = below(to, file)
+        mine.parent.mkdir(parents=True)
+        mine.write_text("mine")
+        mine.parent.chmod(0o711)
+        assert pair.restore(file, to=to, keep=True).kept == 1
+        assert (mine.read_text(), mine.parent.stat().st_mode & 0o777) == ("mine", 0o711)
+
+    def test_many_are_counted(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+        files = [pair.write(f"file{number}") for number in range(3)]
+        pair.backup()
+        for file in files:
+            file.write_text("mine")
+        monkeypatch.setattr(placement, "SHOWN", 2)
+        monkeypatch.setattr(restore, "SHOWN", 2)
+        done = pair.restore(pair.source, keep=True)
+        assert len(done.findings) == 3 and done.findings[2].startswith("1 more entries were there")
+
+
+class TestRoom:
+    """A disk that is too small is told before anything is written."""
+
+    @pytest.fixture
+    def small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A disk with 64 KiB free."""
+        real = os.statvfs
+
+        def statvfs(path: bytes) -> os.statvfs_result:
+            found = list(real(path))
+            found[1], found[4] = 4096, 16
+            return os.statvfs_result(found)
+
+        monkeypatch.setattr(room.os, "statvfs", statvfs)
+
+    @pytest.mark.usefixtures("small")
+    def test_too_little_is_refused(self, pair: Pair, tmp_path: Path) -> None:
+        pair.write("big", "x" * 70_000)
+        os.link(pair.source / "big", pair.source / "big again")
+        small = pair.write("small")
+        pair.backup()
+        to = tmp_path / "to"
+        with pytest.raises(
+            UsageError, match=r"64\.0 KiB free, and what is missing needs 76\.0 KiB: nothing was restored"
+        ):
+            pair.restore(pair.source, to=to)
+        assert not to.exists()
+        assert "has 64.0 KiB free" in pair.restore(pair.source, to=to, dry_run=True).refused[0]
+        assert pair.restore(small, to=tmp_path / "small").findings == []
+        assert pair.restore(pair.source, to=to, ignore_space=True).findings == []
+        shutil.rmtree(to)
+        # What is there already needs no room.
+        small.unlink()
+        assert pair.restore(pair.source).findings == []
+
+    def test_a_disk_that_is_full_meanwhile(self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = pair.write("file")
+        generation = pair.backup()
+
+        def full(argv: list[str], paths: object, sent: send.Sent, on_file: object) -> None:
+            sent.status = 11
+            sent.complaints = ['rsync: [receiver] write failed on "x": No space left on device (28)']
+
+        monkeypatch.setattr(send, "push", full)
+        with pytest.raises(ProcessError) as broke:
+            pair.restore(file, to=tmp_path / "to")
+        assert "First make room" in broke.value.hint and f"--generation {generation}" in broke.value.hint
 
 
 class TestTarget:
@@ -384,7 +514,8 @@ class TestResume:
             if killed:
                 killer.kill()
                 killer.wait()
-        assert "Run the same command again" in broke.value.hint
+        newest = pair.store.generations()[-1]
+        assert f"Run the same command again, with --generation {newest}" in broke.value.hint
         (pair.root / "cut").unlink()
         return directory
 
@@ -444,6 +575,48 @@ class TestResume:
             pair.restore(pair.source / "sub", to=to)
         assert pair.restore(pair.source, to=to).findings == []
 
+    @pytest.mark.parametrize("in_place", [False, True])
+    def test_after_a_new_backup_it_is_told_which_generation_it_was(
+        self, pair: Pair, big: Path, tmp_path: Path, in_place: bool
+    ) -> None:
+        to = None if in_place else tmp_path / "to"
+        other = pair.write("other", "first")
+        old = pair.backup()
+        shutil.copytree(pair.source, tmp_path / "kept", symlinks=True)
+        if in_place:
+            shutil.rmtree(pair.source)
+        directory = self.broken(pair, to)
+        other.write_text("second")
+        shutil.copy2(tmp_path / "kept/big", big)
+        new = pair.backup()
+        if in_place:
+            other.write_text("third")
+        for _ in range(2):
+            with pytest.raises(UsageError) as refused:
+                pair.restore(pair.source, to=to)
+            assert f"add --generation {old} to go on with it" in refused.value.hint
+        assert new != old and directory.exists()
+        if not in_place:
+            assert pair.restore(pair.source, to=to, generation=old).findings == []
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+    def test_what_the_comparison_would_have_mended_is_not_in_the_way(self, pair: Pair, big: Path) -> None:
+        link, fifo = pair.source / "aa-link", pair.source / "aa-fifo"
+        link.symlink_to("big")
+        os.mkfifo(fifo)
+        for path in (link, fifo):
+            os.chown(path, 12345, 54321, follow_symlinks=False)
+            os.utime(path, ns=(1, 1), follow_symlinks=False)
+        (pair.source / "keeps it").touch()
+        pair.backup()
+        before = [lstat(path) for path in (link, fifo)]
+        for path in (link, fifo, big):
+            path.unlink()
+        self.broken(pair, None)
+        assert link.is_symlink() and lstat(link) != before[0]
+        assert pair.restore(pair.source).findings == []
+        assert [lstat(path) for path in (link, fifo)] == before
+
     def test_two_at_a_time_are_refused(self, pair: Pair, tmp_path: Path) -> None:
         file = pair.write("file")
         generation = pair.backup()
@@ -466,7 +639,7 @@ def test_a_generation_that_was_pruned_is_named(tmp_path: Path) -> None:
         file.write_text("new")
         pair.backup()
         with pytest.raises(UsageError, match=f"There is no generation '{first}'"):
-            restore.restore(connection, pair.state, record, [file], tmp_path / "to", overwrite=False, reporter=QUIET)
+            restore.restore(connection, pair.state, record, [file], tmp_path / "to", reporter=QUIET)
 
 
 def test_a_generation_that_is_pruned_while_it_is_restored_is_named(
