@@ -11,6 +11,8 @@ import pytest
 from conftest import CONFIGURATION, PROGRAMS, STORE, Client, wait_for
 from testinfra.host import Host
 
+from labkit import instructions
+
 SOURCE = "/srv/data/restore"
 NOTES = f"{SOURCE}/notes.txt"
 FLIP = (
@@ -323,31 +325,25 @@ def admitted(client: Client, server: Host) -> Iterator[None]:
     yield
     for home in ("/root", "/home/admin"):
         server.run_expect([0], f"sed -i '\\#{key.split()[1]}#d' {home}/.ssh/authorized_keys")
-    client.host.run_expect([0], "rm -f /root/.ssh/id_ed25519* /root/.ssh/known_hosts; rm -rf /tmp/restored")
+    client.host.run_expect([0], "rm -f /root/.ssh/id_ed25519* /root/.ssh/known_hosts; rm -rf /root/restored")
 
 
 class TestWithoutThisProject:
     """RESTORE.txt, followed to the letter."""
 
-    @staticmethod
-    def commands(text: str) -> dict[str, str]:
-        """The indented blocks by the first word of the paragraph before them."""
-        title = ""
-        found = {}
-        for block in text.split("\n\n"):
-            if block.startswith("    "):
-                found[title] = "\n".join(line[4:] for line in block.splitlines())
-            else:
-                title = block.split(",")[0].split(".")[0].split(" with")[0].strip()
-        return found
-
     def test_everything_comes_back(
         self, client: Client, server: Host, admitted: None, hard_tree: str, generations: list[str]
     ) -> None:
         newest = client.backup()["generation"]
-        commands = self.commands(server.check_output(f"cat {STORE}/{newest}/RESTORE.txt"))
-        assert list(commands)[1:] == ["ONE FILE", "ONE DIRECTORY", "EVERYTHING", "THEN", "LAST"]
-        client.host.run_expect([0], "rm -rf /tmp/restored")
+        commands = instructions.indented(server.check_output(f"cat {STORE}/{newest}/RESTORE.txt"))
+        assert [title for title in commands if title.isupper()] == [
+            "ONE FILE",
+            "ONE DIRECTORY",
+            "EVERYTHING",
+            "THEN",
+            "LAST",
+        ]
+        client.host.run_expect([0], "rm -rf /root/restored")
 
         def follow(title: str, expect: int = 0) -> str:
             done = client.host.run(commands[title].replace("THIS-SERVER", "server"))
@@ -356,34 +352,54 @@ class TestWithoutThisProject:
             return output
 
         follow("ONE FILE")
-        assert client.host.check_output("find /tmp/restored -type f") == "/tmp/restored/etc/hosts"
+        assert client.host.check_output("find /root/restored -type f") == "/root/restored/etc/hosts"
         look = "stat -c '%a %u:%g %y' {0} {0}/hosts"
-        assert client.host.check_output(look.format("/tmp/restored/etc")) == client.host.check_output(
+        assert client.host.check_output(look.format("/root/restored/etc")) == client.host.check_output(
             look.format("/etc")
         )
         follow("ONE DIRECTORY")
-        assert client.host.run("diff -r --no-dereference /etc /tmp/restored/etc").rc == 0
+        assert client.host.run("diff -r --no-dereference /etc /root/restored/etc").rc == 0
         follow("EVERYTHING")
-        assert client.host.check_output("stat -c '%a %u:%g' /tmp/restored") == "755 0:0"
+        assert client.host.check_output("stat -c '%a %u:%g' /root/restored") == "755 0:0"
         follow("THEN")
-        assert_same(describe(client, hard_tree), describe(client, f"/tmp/restored{hard_tree}"))
+        assert_same(describe(client, hard_tree), describe(client, f"/root/restored{hard_tree}"))
         output = follow("LAST")
         assert " are different." in output and " 0 are different." in output and not output.startswith("0 ")
-        client.host.run_expect([0], f"echo rotten > /tmp/restored{SOURCE}/other")
+        client.host.run_expect([0], f"echo rotten > /root/restored{SOURCE}/other")
         assert f"DIFFERENT: b'{SOURCE[1:]}/other'" in follow("LAST", expect=1)
 
     def test_with_sudo_on_the_server(
         self, client: Client, server: Host, admitted: None, generations: list[str]
     ) -> None:
-        text = server.check_output(f"cat {STORE}/{generations[-1]}/RESTORE.txt")
-        assert 'add --rsync-path="sudo rsync"' in text and "sudo before gzip" in text
-        commands = self.commands(text)
-        client.host.run_expect([0], "rm -rf /tmp/restored")
-        for title in ("ONE FILE", "LAST"):
-            command = commands[title].replace("root@THIS-SERVER", "admin@server")
+        """As a person whom sudo asks for a password, which rsync can't type."""
+        commands = instructions.indented(server.check_output(f"cat {STORE}/{generations[-1]}/RESTORE.txt"))
+        allow = next(command for title, command in commands.items() if title.startswith("WITHOUT ROOT'S LOGIN"))
+        take_away = next(command for command in commands.values() if command.startswith("sudo rm "))
+        server.run_expect(
+            [0],
+            "useradd --create-home keeper && mkdir /home/keeper/.ssh && cp /home/admin/.ssh/authorized_keys /home/keeper/.ssh",
+        )
+        client.host.run_expect([0], "rm -rf /root/restored")
+
+        def follow(title: str) -> Any:
+            command = commands[title].replace("root@THIS-SERVER", "keeper@server")
             command = command.replace("rsync ", 'rsync --rsync-path="sudo rsync" ', 1).replace("gzip", "sudo gzip")
-            client.host.run_expect([0], command)
-        assert client.host.check_output("cat /tmp/restored/etc/hosts") == client.host.check_output("cat /etc/hosts")
+            return client.host.run(command)
+
+        try:
+            assert follow("ONE FILE").rc != 0
+            server.run_expect([0], f"runuser -u admin -- sh -c {shlex.quote(allow.replace('NAME', 'keeper'))}")
+            server.run_expect([0], "visudo --check --quiet")
+            for title in ("ONE FILE", "LAST"):
+                done = follow(title)
+                assert done.rc == 0, done.stderr
+            assert client.host.check_output("cat /root/restored/etc/hosts") == client.host.check_output(
+                "cat /etc/hosts"
+            )
+            server.run_expect([0], f"runuser -u admin -- sh -c {shlex.quote(take_away)}")
+            assert follow("ONE FILE").rc != 0
+        finally:
+            server.run("rm -f /etc/sudoers.d/zz-restore; userdel --remove keeper")
 
 
 def test_the_state_directory_is_left_tidy(client: Client) -> None:

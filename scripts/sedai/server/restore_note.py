@@ -17,29 +17,34 @@ The files are plain files below this directory, under their full path:
 
     {tree}
 
-Getting them back needs only ssh and rsync. All commands are for the machine that the files come to; run them there as
-root. Put this server's name or address in the place of THIS-SERVER; change nothing else. (Where you can't log in to the
-server as root but as somebody who may use sudo: write that name for root, add --rsync-path="sudo rsync" to rsync's
-options, and sudo before gzip.)
+Getting them back needs only ssh and rsync. All commands but the two on the server are for the machine that the files come
+to; run them there as root. Put this server's name or address in the place of THIS-SERVER; change nothing else.
+
+WITHOUT ROOT'S LOGIN on this server, as somebody who may use sudo there: rsync and ssh have no terminal on which sudo could
+ask for a password. So allow two programs without one for as long as it takes, on this server, with your name for NAME:
+
+    echo 'NAME ALL=(root) NOPASSWD: /usr/bin/rsync, /usr/bin/gzip' | sudo install -m 0440 /dev/stdin /etc/sudoers.d/zz-restore
+
+In the commands below then write NAME for root, add --rsync-path="sudo rsync" to rsync's options, and sudo before gzip.
+Whoever may do this can do everything on this server: WHEN ALL IS BACK take it away, on this server:
+
+    sudo rm /etc/sudoers.d/zz-restore
 
 -M--fake-super is needed: owner, mode and devices that the account of the store could not make are kept in the extended
 attribute user.rsync.%stat. A plain `cp -r` out of the tree gives the bytes too, but not these.
 
-ONE FILE, with the directories above it, below /tmp/restored:
+ONE FILE, with the directories above it, below /root/restored (not /tmp, which may be in memory and is gone after a boot):
 
-    rsync -aHAXSR --numeric-ids -M--fake-super {file} /tmp/restored/
+    rsync -aHAXSR --numeric-ids -M--fake-super {file} /root/restored/
 
 ONE DIRECTORY with everything in it:
 
-    rsync -aHAXSR --numeric-ids -M--fake-super {directory} /tmp/restored/
+    rsync -aHAXSR --numeric-ids -M--fake-super {directory} /root/restored/
 
-EVERYTHING. With / for /tmp/restored/ it goes to where it was, and replaces what is there:
+EVERYTHING, where `df -h /root` shows room for it (else name a directory on another disk, here and below). Do not give / for
+/root/restored/: the old /etc (disks, network, accounts) would replace that of a new machine, which may not boot again.
 
-    rsync -aHAXS --numeric-ids -M--fake-super {everything} /tmp/restored/
-
-DATABASES. Their dumps are ordinary files as well, in the directory databases/ of the client's staging directory
-(/var/lib/sedai-client unless it was set otherwise): .dump is for pg_restore, .sql for psql or mariadb, SQLite is a
-database file as it was. Restore them like any directory, then load them.
+    rsync -aHAXS --numeric-ids -M--fake-super {everything} /root/restored/
 
 THEN, as root, what rsync does not bring back: owners of symbolic links, times of devices and FIFOs.
 
@@ -54,7 +59,7 @@ THEN, as root, what rsync does not bring back: owners of symbolic links, times o
                     if field[1] == b"l":
                         os.lchown(path, int(field[5]), int(field[6]))
                     os.utime(path, ns=(int(field[3]), int(field[3])), follow_symlinks=False)
-        ' /tmp/restored
+        ' /root/restored
 
 LAST, compare every file that came back with its CRC32 in the manifest:
 
@@ -78,7 +83,53 @@ LAST, compare every file that came back with its CRC32 in the manifest:
                         print("DIFFERENT:", path)
         print(same, "files are as they were,", different, "are different.")
         sys.exit(different > 0)
-        ' /tmp/restored
+        ' /root/restored
+
+Then put the files in their places one by one, for example `cp -a /root/restored/home/. /home/`. Files belong to numbers;
+whose number it was is told by /root/restored/etc/passwd and /root/restored/etc/group, if /etc was backed up. A database's own
+files are of no use there: they were copied while the server wrote to them.
+
+DATABASES were dumped into ordinary files in databases/ of the client's staging directory (/var/lib/sedai-client unless it was
+set otherwise), with notes beside each dump (.json). Bring that directory back with the commands above, install the server,
+then load each dump with the command of its kind; the name of another dump takes the place of the one shown here.
+
+PostgreSQL's accounts come first. Errors about those that exist already do not matter:
+
+    runuser -u postgres -- psql -X --quiet --dbname=postgres < {postgresql_globals}
+
+PostgreSQL's databases (.dump) come back under their own names, each with its owner and settings (where this system lacks the
+locale: `createdb --owner=OWNER NAME`, then the command with --dbname=NAME instead of --create --dbname=postgres):
+
+    runuser -u postgres -- pg_restore --create --exit-on-error --dbname=postgres < {postgresql}.dump
+
+MariaDB's or MySQL's accounts come first. Errors about those that exist already do not matter:
+
+    mariadb --force < {mariadb_globals}
+
+MariaDB's or MySQL's databases (.sql) are made under the name and with the character set that are in the notes:
+
+    {{ python3 -c 'if True:
+        import json, sys
+        notes = json.load(open(sys.argv[1]))
+        name = "`" + notes["database"].replace("`", "``") + "`"
+        print("CREATE DATABASE", name, "CHARACTER SET", notes["settings"]["character_set"], "COLLATE",
+              notes["settings"]["collation"], ";\nUSE", name, ";")
+        ' {mariadb}.json; cat {mariadb}.sql; }} | mariadb --default-character-set=utf8mb4
+
+SQLite's (.sqlite) are the database file itself. Stop the program that uses it, and move away what is in its place, together
+with the files of the same name that end in -wal, -shm and -journal; this puts the dump there:
+
+    python3 -c 'if True:
+        import json, os, shutil, sys
+        notes = json.load(open(sys.argv[1]))
+        was = notes["settings"]
+        dump = os.path.join(os.path.dirname(sys.argv[1]), notes["file"])
+        with open(dump, "rb") as source, open(was["path"], "xb") as target:
+            os.chmod(target.fileno(), int(was["mode"], 8))
+            os.chown(target.fileno(), int(was["uid"]), int(was["gid"]))
+            shutil.copyfileobj(source, target)
+        print(was["path"])
+        ' {sqlite}.json
 
 The manifest has one line for each entry: path, kind, size, mtime in ns, mode, uid, gid, links, inode, ctime, CRC32, XXH128,
 target; a tab between two, and in names \\, \t, \n, \r for what would break the line. Its SHA-256, uncompressed:
@@ -88,11 +139,19 @@ target; a tab between two, and in names \\, \t, \n, \r for what would break the 
 # An example is a name that no shell and no rsync would take for something else.
 _PLAIN = re.compile(rb"[A-Za-z0-9._][A-Za-z0-9._/-]*\Z")
 _USUAL = b"etc/hosts"
+_DUMP = re.compile(r"(?P<entry>.+/databases/[a-z0-9_-]+)/(?P<name>[^/@]+)\.(?P<kind>dump|sql|sqlite)\Z")
+# Where there is none of a kind; and where the accounts are that belong to it.
+_USUAL_DUMPS = {
+    "dump": "var/lib/sedai-client/databases/main/shop",
+    "sql": "var/lib/sedai-client/databases/wiki/wiki",
+    "sqlite": "var/lib/sedai-client/databases/notes/notes",
+}
+_RESTORED = "/root/restored"
 
 
 def text(record: Record, tree: Path, lines: Iterable[bytes]) -> str:
     """The text of RESTORE.txt for the generation of ``record``, whose files will be at ``tree``; ``lines``: its manifest."""
-    example = _example(lines)
+    example, dumps = _examples(lines)
     values = {name: getattr(record, name) for name in ("generation", "client", "sealed", "files", "bytes", "entries",
                                                        "manifest_sha256")}  # fmt: skip
     remote = f"root@THIS-SERVER:{tree}/./"
@@ -104,16 +163,34 @@ def text(record: Record, tree: Path, lines: Iterable[bytes]) -> str:
         file=shlex.quote(remote + example),
         directory=shlex.quote(remote + example.rpartition("/")[0]),
         everything=shlex.quote(f"root@THIS-SERVER:{tree}/"),
+        postgresql=f"{_RESTORED}/{dumps['dump']}",
+        postgresql_globals=f"{_RESTORED}/{dumps['dump'].rpartition('/')[0]}/@globals.sql",
+        mariadb=f"{_RESTORED}/{dumps['sql']}",
+        mariadb_globals=f"{_RESTORED}/{dumps['sql'].rpartition('/')[0]}/@globals.sql",
+        sqlite=f"{_RESTORED}/{dumps['sqlite']}",
     )
 
 
-def _example(lines: Iterable[bytes]) -> str:
-    """A file of the generation in a directory; the usual one if it is there, else the first of a plain name."""
-    first = b""
+def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:
+    """A file of the generation in a directory (the usual one if it is there, else the first of a plain name); and, by
+    their ending, the first dump of each kind, without it.
+
+    A dump has notes beside it.
+    """
+    first, usual = b"", False
+    dumps: dict[str, list[str]] = {kind: [] for kind in _USUAL_DUMPS}
+    notes: set[str] = set()
     for line in lines:
         path, kind = line.split(b"\t", 2)[:2]
-        if kind == b"f" and b"/" in path and _PLAIN.match(path):
-            if path == _USUAL:
-                return path.decode()
-            first = first or path
-    return (first or _USUAL).decode()
+        if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
+            continue
+        usual = usual or path == _USUAL
+        first = first or path
+        if b"/databases/" in path:
+            name = path.decode()
+            if name.endswith(".json"):
+                notes.add(name.removesuffix(".json"))
+            elif dump := _DUMP.match(name):
+                dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
+    found = {kind: next((name for name in named if name in notes), _USUAL_DUMPS[kind]) for kind, named in dumps.items()}
+    return (_USUAL if usual or not first else first).decode(), found

@@ -23,8 +23,8 @@ RECORD = Record("G", "c", "t0", "t1", 3, 2, 1, 0, 0, 0, "5ha", "", "", "1", ("/e
 )
 def test_the_example_is_a_plain_name_of_this_generation(paths: list[bytes], file: str) -> None:
     text = restore_note.text(RECORD, Path("/srv/s/c/generations/G/tree"), (path + b"\tf\t1\n" for path in paths))
-    assert f"root@THIS-SERVER:/srv/s/c/generations/G/tree/./{file} /tmp/restored/" in text
-    assert f"/./{file.rpartition('/')[0]} /tmp/restored/" in text
+    assert f"root@THIS-SERVER:/srv/s/c/generations/G/tree/./{file} /root/restored/" in text
+    assert f"/./{file.rpartition('/')[0]} /root/restored/" in text
     assert text.endswith("5ha\n")
 
 
@@ -35,3 +35,24 @@ def test_a_store_with_a_blank_in_its_name_is_quoted() -> None:
     assert all(len(shlex.split(command)) == 6 for command in commands)
     command = next(line for line in text.splitlines() if line.startswith("    ssh")).partition(" |")[0]
     assert shlex.split(" ".join(shlex.split(command)[2:])) == ["gzip", "-dc", "/srv/my store/manifest"]
+
+
+def test_the_commands_for_databases_name_dumps_of_this_generation() -> None:
+    staging = b"srv/staging/databases"
+    dumps = [
+        "main/@globals.sql",
+        "main/a%20b.dump",
+        "main/a%20b.json",
+        "main/shop.dump",
+        "main/shop.json",
+        "wiki/@globals.sql",
+        "wiki/pages.sql",
+        "wiki/pages.json",
+    ]
+    names = [b"home/databases/x/mine.sql", *(staging + b"/" + name.encode() for name in dumps)]
+    text = restore_note.text(RECORD, Path("/srv/s/tree"), (name + b"\tf\t1\n" for name in names))
+    there = "/root/restored/srv/staging/databases"
+    assert f"< {there}/main/shop.dump\n" in text and f"< {there}/main/@globals.sql\n" in text
+    assert f"cat {there}/wiki/pages.sql;" in text and f"< {there}/wiki/@globals.sql\n" in text
+    assert "/root/restored/var/lib/sedai-client/databases/notes/notes.json" in text
+    assert "/tmp/restored" not in text
