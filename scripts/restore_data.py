@@ -18,7 +18,8 @@ EXAMPLES = """\
   restore_data.py list
   restore_data.py find 'notes*.txt'
   restore_data.py diff previous latest /home
-  restore_data.py restore --to /tmp/restored /etc/ssh
+  restore_data.py restore --to /root/restored /etc/ssh
+  restore_data.py restore --keep-existing /home
   restore_data.py restore --at 2026-01-31 --dry-run /home/user/notes.txt
   restore_data.py restore --generation 20260101T031500Z-000042 --overwrite /home/user/notes.txt
   restore_data.py databases

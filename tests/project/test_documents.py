@@ -39,6 +39,12 @@ def headings(text: str) -> list[str]:
     return re.findall(r"^(#+) ", outside, re.MULTILINE)
 
 
+def anchors(page: Path) -> set[str]:
+    """The names under which the headings of a page can be linked to, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("english, japanese", PAIRS)
 def test_both_languages_have_the_same_shape(english: str, japanese: str) -> None:
     one, other = read(english), read(japanese)
@@ -46,7 +52,8 @@ def test_both_languages_have_the_same_shape(english: str, japanese: str) -> None
     assert headings(one) == headings(other)
     assert blocks(one) == blocks(other)
     links = [
-        [link.replace(".ja.md", ".md") for link in re.findall(r"\]\(([^)]*)\)", text)[1:]] for text in (one, other)
+        [re.sub(r"#.*", "#", link.replace(".ja.md", ".md")) for link in re.findall(r"\]\(([^)]*)\)", text)[1:]]
+        for text in (one, other)
     ]
     assert links[0] == links[1]
 
@@ -59,10 +66,13 @@ def test_every_page_has_a_twin_or_is_for_developers() -> None:
 @pytest.mark.parametrize("name", [*PAGES, "docs/development.md"])
 def test_links_lead_somewhere(name: str) -> None:
     page = ROOT / name
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
     assert links
     for link in links:
-        assert (page.parent / link).exists(), f"{name} links to {link}"
+        file, _, anchor = link.partition("#")
+        there = page.parent / file if file else page
+        assert there.exists(), f"{name} links to {link}"
+        assert not anchor or anchor in anchors(there), f"{name} links to {link}"
 
 
 def test_make_targets_exist() -> None:
