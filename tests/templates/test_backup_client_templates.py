@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -152,14 +151,52 @@ def test_a_new_machine_takes_over_the_newest_generation_of_its_own_name(
     assert evaluate("backup_client", "__backup_client_newest", **settings) == newest
 
 
-def test_a_new_machine_is_told_one_command_for_all_files(evaluate: Evaluate) -> None:
-    sources = [{"path": path} for path in ("/etc", "/srv/two words")]
-    command = evaluate(
-        "backup_client", "__backup_client_restore_files", **SETTINGS | {"backup_client_sources": sources}
-    )
-    words = shlex.split(command)
-    assert words[0].endswith("/restore_data.py")
-    assert words[1:] == ["restore", "--to", "/root/restored", "/etc", "/srv/two words"]
-    told = (ROLES / "backup_client/tasks/adopt_next.yml").read_text(encoding="utf-8")
-    assert told.count("__backup_client_restore_files") == 1
-    assert "restore --to" not in told
+def told(evaluate: Evaluate, paths: list[str], databases: list[dict[str, Any]]) -> list[str]:
+    """The commands that the playbook leaves to a person, without the directory of the programs."""
+    settings = SETTINGS | {
+        "backup_client_sources": [{"path": path} for path in paths],
+        "backup_client_databases": databases,
+        "inventory_hostname": "laptop",
+    }
+    lines: list[str] = evaluate("backup_client", "__backup_client_next", **settings)
+    numbers = [line[0] for line in lines if line[0].isdigit()]
+    assert numbers == (["3", "4", "5"] if databases else ["3", "5"])
+    commands = [line.strip() for line in lines if line.startswith("   /")]
+    return [re.sub(r"^\S*/", "", command, count=1) for command in commands]
+
+
+class TestNewMachine:
+    """What a person is told to do on a machine that took a lost one's place."""
+
+    def test_directories_of_the_system_come_back_beside_the_new_ones(self, evaluate: Evaluate) -> None:
+        paths = ["/etc", "/home", "/var", "/usr/local", "/srv/two words", "/root", "/etcetera", "/lib64/x"]
+        commands = told(evaluate, paths, [])
+        assert commands == [
+            "restore_data.py list",
+            "restore_data.py restore --to /root/old-machine /etc /var /usr/local /root /lib64/x",
+            "restore_data.py restore --keep-existing /home '/srv/two words' /etcetera",
+            "backup_data.py --resume",
+        ]
+
+    def test_only_commands_that_have_something_to_do(self, evaluate: Evaluate) -> None:
+        assert [command for command in told(evaluate, ["/etc"], []) if "--keep-existing" in command] == []
+        assert [command for command in told(evaluate, ["/home"], []) if "--to" in command] == []
+
+    def test_databases_after_the_accounts(self, evaluate: Evaluate) -> None:
+        databases = [
+            {"name": "main", "kind": "postgresql"},
+            {"name": "wiki", "kind": "mariadb", "globals": False},
+            {"name": "old", "kind": "mysql"},
+            {"name": "notes", "kind": "sqlite", "path": "/srv/notes"},
+        ]
+        assert told(evaluate, ["/home"], databases)[2:-1] == [
+            "restore_data.py databases",
+            "restore_data.py restore-db main/@globals",
+            "restore_data.py restore-db NAME",
+        ]
+
+    def test_the_commands_are_those_of_the_page(self, evaluate: Evaluate) -> None:
+        commands = told(evaluate, ["/etc", "/home"], [{"name": "main", "kind": "postgresql"}])
+        page = (ROLES.parent / "docs/restore.md").read_text(encoding="utf-8").partition("### 3.")[2]
+        listed = re.findall(r"^/root/project/scripts/(.*)$", page.partition("## When")[0], re.MULTILINE)
+        assert [command.replace("NAME", "main/shop") for command in commands] == listed
