@@ -305,6 +305,7 @@ class TestOrdinaryUser:
         client.backup()
         code, output = self.run(client, config, "--to", "/home/tester/own", "/srv/data/own/file")
         assert code == 1, output
+        assert "Only root brings back capabilities" in output
         [finding] = [line for line in output.splitlines() if line.startswith("FINDING: ")]
         assert (
             "2 entries could not get their owner and group: /home/tester/own/srv, /home/tester/own/srv/data" in finding

@@ -35,8 +35,9 @@ _YEAR_2100 = 4_102_444_800_000_000_001
 _FOREIGN = (12345, 54321)
 
 _ACCESS_ACL, _DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
-# Labels and capabilities belong to the machine's own policy.
-_COMPARED_XATTRS = ("user.", "system.posix_acl_")
+_CAPABILITY = "security.capability"
+# Labels (the rest of security.*) belong to the machine's own policy; trusted.* no container may set.
+_COMPARED_XATTRS = ("user.", "system.posix_acl_", _CAPABILITY)
 
 # What a system or a filesystem says where it can't do something at all; anything else (a full disk) may pass.
 _CANNOT = frozenset({errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EILSEQ,
@@ -108,6 +109,9 @@ _FILE_ACL = acl((_USER_OBJ, 6, _NO_ID), (_USER, 4, _FOREIGN[0]), (_GROUP_OBJ, 4,
 _DIRECTORY_ACL = acl((_USER_OBJ, 7, _NO_ID), (_USER, 5, _FOREIGN[0]), (_GROUP_OBJ, 5, _NO_ID), (_MASK, 5, _NO_ID),
                      (_OTHER, 0, _NO_ID))  # fmt: skip
 
+# struct vfs_cap_data of linux/capability.h, revision 2, effective: permitted is CAP_NET_BIND_SERVICE.
+_MAY_BIND = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)
+
 _NAMES = {
     "Names with a newline": b"line one\nline two",
     "Names that are not UTF-8": b"caf\xe9 \xff\xfe",
@@ -145,6 +149,7 @@ def wanted(uid: int, gid: int) -> tuple[Case, ...]:
         ),
         case("Access ACLs", file(b"access acl", mode=0o660, xattrs={_ACCESS_ACL: _FILE_ACL})),
         case("Default ACLs", {b"default acl": Traits("d", 0o750, own, xattrs={_DEFAULT_ACL: _DIRECTORY_ACL})}),
+        case("File capabilities", file(b"capability", mode=0o755, xattrs={_CAPABILITY: _MAY_BIND})),
         case("Hard links", {b"hard link": linked, b"hard link again": linked}),
         case("Symlinks that point nowhere", {b"dangling": Traits("l", 0, own, target=b"nowhere/at all")}),
         case("Symlinks to names that are not UTF-8", {b"symlink": Traits("l", 0, own, target=b"caf\xe9/\xff\n")}),

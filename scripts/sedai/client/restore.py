@@ -23,6 +23,7 @@ from sedai.client.placement import SENT, SHOWN, WRITTEN, Action, Existing, Place
 from sedai.client.program import Context
 from sedai.client.progress import Reporter, size
 from sedai.client.state import State
+from sedai.client.target import privileged
 from sedai.client.unfinished import Leftovers, Memory, Progress, drop_partial
 from sedai.core import manifest, wire
 from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError, UsageError
@@ -469,6 +470,10 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
     if not options.quiet:
         there = f" {done.there} files were there already;" if done.there else ""
         print(f"{text};{there} {_verified(done)}")
+        if not privileged():
+            print(
+                "Only root brings back capabilities and other attributes of the system: they are left out and not listed."
+            )
     return ExitCode.FINDINGS if done.findings else ExitCode.CLEAN
 
 

@@ -189,6 +189,10 @@ DEFECTS: dict[str, tuple[Callable[[bytes], object], list[str]]] = {
         lambda root: os.removexattr(root + b"/default acl", "system.posix_acl_default"),
         ["Default ACLs are not kept: default acl has lost its system.posix_acl_default."],
     ),
+    "capability": (
+        lambda root: os.chown(root + b"/capability", 0, 0),  # which is how the kernel takes it away
+        ["File capabilities are not kept: capability has lost its security.capability."],
+    ),
     "hole": (fill_hole, ["Holes in sparse files are not kept: sparse has no hole any more."]),
     "link": (break_link, ["Hard links are not kept: hard link again is a file of its own."]),
     "symlink": (
@@ -225,7 +229,7 @@ def test_every_case_is_told_where_nothing_came_back() -> None:
     cases = canary.wanted(0, 0)
     told = {shortfall.subject for shortfall in canary.shortfalls(cases, {})}
     assert told == {case.subject for case in cases}
-    assert len(told) == 26
+    assert len(told) == 27
 
 
 def test_an_ordinary_account_makes_what_it_can_and_can_read_all_of_it(staging: Path) -> None:
@@ -239,6 +243,7 @@ def test_an_ordinary_account_makes_what_it_can_and_can_read_all_of_it(staging: P
     )
     lines, again, unmade, not_kept, unreadable = json.loads(done.stdout)
     assert lines == [
+        "File capabilities can't be made here (not root).",
         "Files of mode 000 can't be made here (not root).",
         "Foreign owners can't be made here (not root).",
         "Character devices can't be made here (not root).",
@@ -296,6 +301,7 @@ def test_a_filesystem_without_xattrs_and_with_whole_seconds_is_told(
         "Extended attributes can't be made here (Operation not supported).",
         "Access ACLs can't be made here (Operation not supported).",
         "Default ACLs can't be made here (Operation not supported).",
+        "File capabilities can't be made here (Operation not supported).",
         (
             "Modification times before 1970 can't be made here "
             "(has modification time 0.000000000, not -1234567890.123456789)."

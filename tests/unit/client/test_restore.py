@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gate_pair import QUIET, Pair
 
-from sedai.client import catalog, damage, placement, restore, room, send
+from sedai.client import canary, catalog, damage, placement, restore, room, send
 from sedai.client.restore import Restored
 from sedai.client.unfinished import Memory, Progress
 from sedai.core.errors import IntegrityError, LockedError, ProcessError, SedaiError, UsageError
@@ -62,6 +63,22 @@ def test_everything_comes_back_below_to(pair: Pair, tmp_path: Path) -> None:
     assert below(to, file).samefile(below(to, pair.source / "again"))
     assert os.readlink(below(to, pair.source / "link")) == "deep/er"
     assert not list((pair.state.root / "restores").iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sets capabilities")
+def test_attributes_come_back(tmp_path: Path) -> None:
+    """Of all kinds, since the manifest has none of them: rsync alone answers for them, and the canary proves it."""
+    cases = canary.wanted(0, 0)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:  # a filesystem that has them
+        pair = Pair(Path(directory))
+        root = os.fsencode(pair.source / "canary")
+        assert canary.make(root, cases) == {}
+        pair.backup()
+        to = Path(directory) / "to"
+        assert pair.restore(pair.source, to=to).findings == []
+        back = os.fsencode(below(to, pair.source / "canary"))
+        assert canary.shortfalls(cases, canary.describe(back)) == []
+        assert os.getxattr(back + b"/capability", "security.capability")[4:8] == b"\0\4\0\0"
 
 
 def test_the_root_stands_for_everything(pair: Pair, tmp_path: Path) -> None:
