@@ -19,12 +19,15 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from labkit import instructions
 from labkit.system import podman, scenario_lab
 
 SCENARIO = Path(__file__).parents[1]
 PROJECT = SCENARIO.parents[1]
 # Another lab with the same hosts, for work on the tests.
 LAB = os.environ.get("SEDAI_TEST_LAB") or scenario_lab(SCENARIO.name)
+# The commands of the page for a bad day, by heading.
+PAGE = instructions.fenced((PROJECT / "docs/restore.md").read_text(encoding="utf-8"))
 PROGRAMS = "/root/project/scripts"
 CONFIGURATION = "/root/.config/sedai"
 STATE = "/root/.local/state/sedai"

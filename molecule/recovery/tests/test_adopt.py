@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, PROGRAMS, PROJECT, SCENARIO, STATE, Machine, Mailbox, wait_for
+from conftest import CONFIGURATION, PAGE, PROGRAMS, PROJECT, SCENARIO, STATE, Machine, Mailbox, wait_for
 
 from labkit.system import podman
 
@@ -77,8 +77,13 @@ def adopt(tmp_path_factory: pytest.TempPathFactory) -> Adopt:
         hosts = {name: {"backup_client_name": name} if name == ELSEWHERE else None for name in clients}
         groups = {"backup_servers": {"hosts": {"server": None}}, "backup_clients": {"hosts": hosts}}
         (inventory / "hosts.yml").write_text(json.dumps(groups))
+        # The lab has neither a vault nor a password for sudo.
+        (command,) = PAGE["2. Give it the generations"]
+        words = (
+            command.replace("inventory/mine", str(inventory)).replace(" --ask-vault-pass --ask-become-pass", "").split()
+        )
         done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, "playbooks/adopt.yml", *arguments],
+            [Path(sys.executable).parent / words[0], *words[1:], *arguments],
             cwd=PROJECT,
             env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
             capture_output=True,
@@ -180,7 +185,12 @@ class TestNewMachine:
     """In this order, as a person does it."""
 
     def test_it_is_told_what_to_do_next(self, adopted: str, lost: Lost) -> None:
-        for words in ("PAUSED", "restore_data.py list", "restore-db main/@globals", "backup_data.py --resume"):
+        commands = [
+            *PAGE["3. Bring the files back"][:2],
+            *PAGE["4. Bring the databases back"][:2],
+            *PAGE["5. Let the backups go on"],
+        ]
+        for words in ("PAUSED", "restore --keep-existing /home /srv/data", *commands):
             assert words in adopted
 
     def test_the_old_key_opens_nothing_any_more(
@@ -214,15 +224,41 @@ class TestNewMachine:
         assert replacement.generations() == lost.generations
 
     def test_files_come_back(self, adopted: str, replacement: Machine, lost: Lost) -> None:
+        """By the page's own commands."""
+        listing, beside, accounts, group, account, in_place = PAGE["3. Bring the files back"]
+        assert lost.generations[-1] in replacement.run(listing)
+        replacement.run(beside)
+        assert replacement.read("/root/old-machine/etc/hostname").strip() == b"client"
+        missing = [line[2:].split(":") for line in replacement.run(accounts, 1).splitlines() if line.startswith("> ")]
+        people = {fields[0]: fields[2] for fields in missing if 1000 <= int(fields[2]) < 60000}
+        assert people == {"writer": "1234"}
+        for command in (group, account):
+            replacement.run(command.replace("NUMBER", people["writer"]).replace("NAME", "writer"))
+        assert not replacement.host.file("/home/writer").exists
+
+        # What lets a person in on this machine, and on no other.
+        keys = "/home/admin/.ssh/authorized_keys"
+        replacement.run(f"echo '# of the new machine' >>{keys}")
+        before = replacement.run(f"cat {keys}; stat -c '%a %U %Y' {keys} /home/admin/.ssh /home/admin")
+        said = replacement.run(f"{in_place} 2>&1", 1)
+        assert f"{keys} was there" in said
+        assert replacement.run(f"cat {keys}; stat -c '%a %U %Y' {keys} /home/admin/.ssh /home/admin") == before
+        assert replacement.run("stat -c '%U:%G' /home/writer /home/writer/.bashrc").split() == ["writer:writer"] * 2
+
         assert not replacement.host.file("/srv/data").exists
-        replacement.program("restore_data.py", "restore", "/srv/data")
+        replacement.run(in_place.replace("/home", "/srv/data"))
         assert tree(replacement) == lost.tree
-        replacement.program("restore_data.py", "restore", "--to", "/root/restored", "/etc")
-        assert replacement.read("/root/restored/etc/hostname").strip() == b"client"
 
     def test_databases_come_back(self, adopted: str, replacement: Machine, lost: Lost) -> None:
-        for name in ("main/@globals", "wiki/@globals", *DATABASES):
-            replacement.program("restore_data.py", "restore-db", name)
+        which, *page = PAGE["4. Bring the databases back"]
+        assert set(DATABASES) <= set(replacement.run(which).split())
+        for command in page:
+            replacement.run(command)
+        done = [command.split()[-1] for command in page]
+        assert done == ["main/@globals", "main/shop"]
+        for name in ("wiki/@globals", *DATABASES):
+            if name not in done:
+                replacement.program("restore_data.py", "restore-db", name)
         for name, where in DATABASES.items():
             assert replacement.rows(*where) == lost.rows[name]
             assert ask(replacement, name) == lost.answers[name]
@@ -242,6 +278,7 @@ class TestNewMachine:
         replacement.run("crontab -l | sed 's/^[*] [*] [*] [*] [*]/0 0 29 2 */' | crontab -")
 
     def test_it_goes_on_with_the_sequence(self, adopted: str, replacement: Machine, lost: Lost) -> None:
+        assert PAGE["5. Let the backups go on"] == [f"{PROGRAMS}/backup_data.py --resume"]
         record: dict[str, Any] = replacement.backup("--resume")
         # The server may have pruned one meanwhile, and never the newest of the lost machine.
         *older, newest = replacement.generations()

@@ -18,18 +18,15 @@ def indented(text: str) -> dict[str, str]:
     return found
 
 
-def fenced(page: str) -> dict[str, list[list[str]]]:
-    """The commands of a Markdown page's code blocks: by heading its blocks, each a list of lines."""
-    found: dict[str, list[list[str]]] = {}
-    heading = ""
-    block: list[str] | None = None
+def fenced(page: str) -> dict[str, list[str]]:
+    """The commands in the shell blocks of a Markdown page, one a line, by the heading that they stand under."""
+    found: dict[str, list[str]] = {}
+    heading = kind = ""
     for line in page.splitlines():
         if line.startswith("```"):
-            if block is not None:
-                found.setdefault(heading, []).append(block)
-            block = [] if block is None else None
-        elif block is not None:
-            block.append(line)
-        elif line.startswith("#"):
+            kind = "" if kind else line.strip("`") or "text"
+        elif kind == "sh":
+            found.setdefault(heading, []).append(line)
+        elif not kind and line.startswith("#"):
             heading = line.lstrip("# ")
     return found

@@ -137,7 +137,7 @@ target; a tab between two, and in names \\, \t, \n, \r for what would break the 
 """
 
 # An example is a name that no shell and no rsync would take for something else.
-_PLAIN = re.compile(rb"[A-Za-z0-9._][A-Za-z0-9._/-]*\Z")
+_PLAIN = re.compile(rb"[A-Za-z0-9._][A-Za-z0-9._/@-]*\Z")
 _USUAL = b"etc/hosts"
 _DUMP = re.compile(r"(?P<entry>.+/databases/[a-z0-9_-]+)/(?P<name>[^/@]+)\.(?P<kind>dump|sql|sqlite)\Z")
 # Where there is none of a kind; and where the accounts are that belong to it.
@@ -175,11 +175,12 @@ def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:
     """A file of the generation in a directory (the usual one if it is there, else the first of a plain name); and, by
     their ending, the first dump of each kind, without it.
 
-    A dump has notes beside it.
+    A dump has notes beside it. One of a server whose accounts were dumped too comes first.
     """
     first, usual = b"", False
     dumps: dict[str, list[str]] = {kind: [] for kind in _USUAL_DUMPS}
     notes: set[str] = set()
+    globals_: set[str] = set()
     for line in lines:
         path, kind = line.split(b"\t", 2)[:2]
         if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
@@ -190,7 +191,13 @@ def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:
             name = path.decode()
             if name.endswith(".json"):
                 notes.add(name.removesuffix(".json"))
+            elif name.endswith("/@globals.sql"):
+                globals_.add(name.rpartition("/")[0])
             elif dump := _DUMP.match(name):
                 dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
-    found = {kind: next((name for name in named if name in notes), _USUAL_DUMPS[kind]) for kind, named in dumps.items()}
+    found = {
+        kind: min((name for name in named if name in notes), default=_USUAL_DUMPS[kind],
+                  key=lambda name: name.rpartition("/")[0] not in globals_)
+        for kind, named in dumps.items()
+    }  # fmt: skip
     return (_USUAL if usual or not first else first).decode(), found

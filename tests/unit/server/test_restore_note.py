@@ -40,7 +40,15 @@ def test_a_store_with_a_blank_in_its_name_is_quoted() -> None:
 def test_the_commands_for_databases_name_dumps_of_this_generation() -> None:
     staging = b"srv/staging/databases"
     dumps = [
-        *("main/@globals.sql", "main/a%20b.dump", "main/a%20b.json", "main/shop.dump", "main/shop.json"),
+        *(
+            "far/other.dump",
+            "far/other.json",
+            "main/@globals.sql",
+            "main/a%20b.dump",
+            "main/a%20b.json",
+            "main/shop.dump",
+            "main/shop.json",
+        ),
         *("wiki/@globals.sql", "wiki/pages.sql", "wiki/pages.json"),
     ]
     names = [b"home/databases/x/mine.sql", *(staging + b"/" + name.encode() for name in dumps)]
