@@ -492,10 +492,10 @@ class TestDrill:
         shutil.rmtree(world.tree / "staging/canary")
         with monkeypatch.context() as without:
             without.setattr(os, "setxattr", refuse)
-            assert len(canary.prepare(world.tree / "staging")) == 3
+            assert len(canary.prepare(world.tree / "staging")) == 4
         result = drill(world.context, Wishes(), quiet=True)
         assert result.findings == []
-        assert len(result.record["canary"]["unmade"]) == 3
+        assert len(result.record["canary"]["unmade"]) == 4
         assert "Access ACLs can't be made here" in summary(result)
 
     def test_rows_that_are_missing_are_found(self, world: World) -> None:
