@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,9 @@ FULL = os.environ.get("SEDAI_FAULTS") == "full"
 SEED = int(os.environ.get("SEDAI_SEED") or random.SystemRandom().randrange(1 << 32))
 IMAGE = os.environ.get("SEDAI_TEST_IMAGE") or "bookworm"
 
+SSHD = CHECKOUT / "roles/backup_server/templates/sshd.conf.j2"
+# A client that gives a silent server up after seconds.
+HURRIED = ("ServerAliveInterval=1", "ServerAliveCountMax=3")
 AGENT = Path(__file__).with_name("agent.py")
 SOURCE, STORE, STATE = "/home/data", "/server/store/laptop", "/root/state"
 BACKUP = "python3 /root/project/scripts/backup_data.py"
@@ -35,6 +39,10 @@ RESTORE = "python3 /root/project/scripts/restore_data.py"
 SERVER = "python3 -P /usr/local/lib/sedai/sedai_server.py"
 GATE = "/usr/bin/python3 -P /usr/local/lib/sedai/sedai_gate.py --client laptop"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+
+# What runs on each side, and where its disk is mounted.
+ROLES = {"client": ("client", "rsync", "ssh"), "server": ("sshd", "gate", "receiver")}
+MOUNTS = {"client": "/root", "server": "/server"}
 
 CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 
@@ -103,6 +111,7 @@ log_file = "/root/log/sedai.log"
 host = "127.0.0.1"
 identity_file = "/root/.ssh/id_sedai"
 known_hosts_file = "/root/.ssh/known_sedai"
+ssh_options = {ssh_options}
 """
 
 
@@ -176,20 +185,23 @@ class Machine:
         client: Disk = Disk("300M"),
         reserve_percent: int = 1,
         sandbox: str = "require",
+        hurried: bool = False,
     ) -> None:
-        """New disks, a new source, and a first generation of it."""
-        self.call("kill_all", roles=["client", "rsync", "ssh", "sshd", "gate", "receiver"])
+        """New disks, a new source, and a first generation of it; ``hurried``: see :meth:`configure_sshd`."""
+        self.call("kill_all", roles=[*ROLES["client"], *ROLES["server"]])
         self.heal_network()
         disks = {"server_disk": _spell("server", server), "client_disk": _spell("client", client)}
         self.root(_MAKE_DISKS.format(**disks))
         self.configure_server(keep_last=keep_last, reserve_percent=reserve_percent, sandbox=sandbox)
-        self.configure_client()
+        self.configure_sshd(hurried=hurried)
+        self.configure_client(ssh_options=HURRIED if hurried else ())
         self.authorise(GATE)
         self.seed = SEED
         assert self.watch().status == CLEAN
         self.call("plant", source=SOURCE, seed=self.seed, files=files, big_mib=big_mib)
         assert self.run(BACKUP).status == CLEAN
         self.assert_whole()
+        self.root("sync -f /root; sync -f /server")  # what was put there just now is not what a fault is to take away
 
     def configure_server(self, *, keep_last: int = 4, reserve_percent: int = 1, sandbox: str = "require") -> None:
         """Write the server's configuration."""
@@ -201,9 +213,21 @@ class Machine:
         )
         self.call("write", path="/etc/sedai/server.toml", text=text)
 
-    def configure_client(self, sources: Sequence[str] = (SOURCE,)) -> None:
+    def configure_sshd(self, *, hurried: bool = False) -> None:
+        """Give sshd what the role gives it; ``hurried``: it gives a silent client up after seconds."""
+        text = re.sub(r"\{\{ ansible_managed.*\n", "", SSHD.read_text(encoding="utf-8"))
+        text = text.replace("{{ backup_server_account }}", "sedai")
+        if hurried:
+            text, count = re.subn("Interval [0-9]+", "Interval 1", text)
+            assert count == 1
+        self.call("write", path="/etc/ssh/sshd_config.d/50-sedai.conf", text=text)
+        self.root("pkill -HUP -o -x sshd")
+
+    def configure_client(self, sources: Sequence[str] = (SOURCE,), ssh_options: Sequence[str] = ()) -> None:
         """Write the client's configuration."""
-        text = _CLIENT_TOML + "".join(f'[[sources]]\npath = "{source}"\n' for source in sources)
+        text = _CLIENT_TOML.format(ssh_options=json.dumps(list(ssh_options))) + "".join(
+            f'[[sources]]\npath = "{source}"\n' for source in sources
+        )
         self.call("write", path="/root/.config/sedai/client.toml", text=text)
 
     def authorise(self, gate: str) -> None:
@@ -218,6 +242,18 @@ class Machine:
     def heal_network(self) -> None:
         """Nothing is dropped or slowed down any more."""
         self.root("nft flush ruleset; tc qdisc del dev lo root 2>/dev/null || true")
+
+    def cut_power(self, side: str) -> None:
+        """Whatever ``side`` (client or server) has not written to its disk is lost, and its programs end."""
+        self.root(f"touch {MOUNTS[side]}/never-synced")
+        self.call("power_off", mount=MOUNTS[side], roles=list(ROLES[side]))
+
+    def power_on(self, side: str) -> bool:
+        """Mount the disk again, whose journal is replayed; whether the cut took away what was written last."""
+        mount = MOUNTS[side]
+        self.root(f"umount -l /tmp; for _ in $(seq 100); do umount {mount} && exit 0; sleep 0.1; done; exit 1")
+        self.root(f"mount -o loop /disks/{side} {mount} && mount --bind /root/tmp /tmp")
+        return self.run(f"rm {mount}/never-synced").status != 0
 
     def change(self) -> None:
         """Something happens to the source."""
@@ -279,6 +315,17 @@ class Machine:
         assert self.generations()[-1] not in before
         self.assert_whole()
         assert self.leftovers() == []
+
+
+def spans_of(machine: Machine, runs: int) -> dict[str, float]:
+    """Seconds that undisturbed runs spend in each phase at most."""
+    spans: dict[str, float] = {}
+    for _ in range(runs):
+        machine.change()
+        done = machine.call("profile", command=BACKUP)
+        assert done["status"] == CLEAN, done["output"]
+        spans |= {phase: max(seconds, spans.get(phase, 0.0)) for phase, seconds in done["phases"].items()}
+    return spans
 
 
 def _spell(name: str, disk: Disk) -> str:

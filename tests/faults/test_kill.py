@@ -9,7 +9,21 @@ from __future__ import annotations
 import random
 
 import pytest
-from fault_lab import BACKUP, CHECK, CLEAN, FINDINGS, FULL, NOT_DONE, RESTORE, SLOW, SOURCE, TALLY, Machine, dice
+from fault_lab import (
+    BACKUP,
+    CHECK,
+    CLEAN,
+    FINDINGS,
+    FULL,
+    NOT_DONE,
+    RESTORE,
+    SLOW,
+    SOURCE,
+    TALLY,
+    Machine,
+    dice,
+    spans_of,
+)
 
 KILLED = -9
 # Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
@@ -45,12 +59,7 @@ ATTEMPTS = 4
 def spans(machine: Machine) -> dict[str, float]:
     """Seconds that a run spends in each phase."""
     machine.fresh(files=1200, big_mib=24, keep_last=3)
-    spans: dict[str, float] = {}
-    for _ in range(3 if FULL else 1):  # from the third generation on there is something to prune
-        machine.change()
-        done = machine.call("profile", command=BACKUP)
-        assert done["status"] == CLEAN, done["output"]
-        spans |= {phase: max(seconds, spans.get(phase, 0.0)) for phase, seconds in done["phases"].items()}
+    spans = spans_of(machine, 3 if FULL else 1)  # from the third generation on there is something to prune
     assert set(spans) <= set(VICTIMS)
     return spans
 

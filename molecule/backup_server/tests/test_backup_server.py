@@ -37,6 +37,13 @@ class TestKey:
     def test_there_is_no_password(self, server: Host) -> None:
         assert server.check_output("getent shadow sedai").split(":")[1] == "*"
 
+    @pytest.mark.parametrize("user, seconds", [("sedai", "15"), ("admin", "0")])
+    def test_sshd_gives_a_vanished_client_up_and_leaves_others_alone(
+        self, server: Host, user: str, seconds: str
+    ) -> None:
+        settings = server.check_output(f"sshd -T -C user={user},host=client,addr=10.0.0.1")
+        assert f"\nclientaliveinterval {seconds}\n" in settings
+
     def test_an_alert_reaches_the_command(self, server: Host, alpha: Ask) -> None:
         request = json.dumps({"protocol": 1, "subject": "subject", "body": "世代\n"})
         assert json.loads(alpha("alert", request + "\n").stdout)["result"] == {"alert": "delivered"}

@@ -1,0 +1,73 @@
+"""Power loss: one side's disk keeps what was written to it and nothing else, its programs end, and it comes back.
+
+The disk is ext4; the cut is its own shutdown call, as the file system's developers test with: no further block is written,
+the journal's last transactions are lost, and mounting it again replays the rest. (What a drive's own cache may lose or
+reorder after it has promised a flush is not tried.)
+"""
+
+from __future__ import annotations
+
+import pytest
+from fault_lab import BACKUP, CLEAN, FINDINGS, FULL, NOT_DONE, TALLY, Machine, dice, spans_of
+
+PHASES = {
+    "server": ("begin", "scan", "send", "settle", "seal", "check", "link", "publish", "prune", "record"),
+    "client": ("connect", "scan", "send", "settle", "seal", "check", "link", "prune", "record"),
+}
+ALL = [(side, phase) for side, phases in PHASES.items() for phase in phases]
+QUICK = [("server", "send"), ("server", "link"), ("client", "record")]
+TURNS = 4 if FULL else 1
+FEWEST = 60 if FULL else 3
+
+
+@pytest.fixture(scope="module")
+def spans(machine: Machine) -> dict[str, float]:
+    """Seconds that a run spends in each phase."""
+    machine.fresh(files=600, big_mib=8, keep_last=3)
+    return spans_of(machine, 3 if FULL else 1)
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+@pytest.mark.parametrize("side, phase", ALL if FULL else QUICK)
+def test_during_a_backup(machine: Machine, spans: dict[str, float], side: str, phase: str, turn: int) -> None:
+    throw = dice("power", side, phase, turn)
+    machine.change()
+    told, listed = machine.told(), machine.generations()
+    pid = machine.start(BACKUP)
+    delay = throw.random() * spans.get(phase, 0.05)
+    at = machine.call("wait_for", pid=pid, phase=phase, role="client", delay=delay)["phase"] or "after"
+    machine.cut_power(side)
+    done = machine.finish(pid)
+    lost = machine.power_on(side)
+    sealed = machine.generations()[-1] not in listed
+    if done.status == CLEAN:
+        assert sealed, f"{at}: the client was told of a generation that is lost"
+    elif side == "server":
+        assert done.status == NOT_DONE, done.output
+        assert machine.told() - told, "nobody was told"
+    elif not sealed:
+        assert machine.watch_tomorrow().status == FINDINGS
+    machine.assert_recovers()
+    TALLY.count("power", f"{side} at {at}")
+    if lost:
+        TALLY.count("power loss that took something away", side)
+
+
+def test_right_after_a_backup(machine: Machine, spans: dict[str, float]) -> None:
+    """What the client was told is on the disk."""
+    machine.change()
+    assert machine.run(BACKUP).status == CLEAN
+    sealed = machine.generations()
+    machine.cut_power("server")
+    assert machine.power_on("server")
+    assert set(sealed) <= set(machine.generations())  # one that was pruned just now may be there again, as a whole
+    machine.assert_whole()
+    machine.cut_power("client")
+    assert machine.power_on("client")
+    machine.assert_recovers()
+    TALLY.count("power", "after a backup")
+
+
+def test_enough_was_lost() -> None:
+    assert TALLY.total("power") >= FEWEST
+    assert set(TALLY.rounds["power loss that took something away"]) == {"client", "server"}
