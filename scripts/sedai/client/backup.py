@@ -7,7 +7,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,12 @@ from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.progress import Reporter, size
 from sedai.client.scan import Problem, Scan
+from sedai.client.signing import sign_pending
 from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
+from sedai.core.generation import Generation
 from sedai.core.manifest import LinkGroup
 from sedai.core.process import environment
 from sedai.core.wire import Change
@@ -82,6 +84,8 @@ class Run:
             raise SedaiError("The server's answer to `begin` is not one that this version knows.")
         base = str(begun["base"])
         base_sha256 = str(begun["base_manifest_sha256"])
+        if not dry_run:
+            self._sign()  # of a run that was killed; what fails now is tried again after the seal, and told then
         base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
         with self._timed("scan"):
             self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]})
@@ -231,19 +235,50 @@ class Run:
             for unexpected in answers:
                 raise IntegrityError(f"The seal's answer has a line too many: {unexpected[:80]!r}")
             totals = writer.totals
-        outcome.record = dict(self._connection.result["record"])
-        outcome.pruned = [str(name) for name in self._connection.result["pruned"]]
-        not_pruned = str(self._connection.result["not_pruned"])
+        result = self._connection.result
+        outcome.pruned = [str(name) for name in result["pruned"]]
+        not_pruned = str(result["not_pruned"])
         if not_pruned and not any(problem.code == "clock" for problem in outcome.problems):
             outcome.problems.append(Problem("prune", b"", not_pruned))
-        if totals.sha256 != outcome.record["manifest_sha256"]:
-            raise IntegrityError(
-                f"The server sealed {outcome.record['generation']} with another manifest than this client's "
-                f"({outcome.record['manifest_sha256']}, here {totals.sha256}).",
-                "Run check_backup_integrity.py --level full.",
-            )
-        self._state.remember_sealed(str(outcome.record["generation"]), totals.sha256)
+        text = result.get("record_text")  # an earlier server does not tell it, and takes no signature
+        outcome.record = dict(result["record"]) if text is None else wire.read_object(str(text).encode())
+        asked = {name: request[name] for name in ("started", "sources")}
+        own = {"entries": entries, "files": totals.files, "bytes": totals.bytes, "manifest_sha256": totals.sha256,
+               "previous": base, "previous_manifest_sha256": base_sha256}  # fmt: skip
+        generation = _agreed(outcome.record, asked | own)
+        if text is not None:
+            self._state.remember_unsigned(generation, str(text))
+        self._state.remember_sealed(generation, totals.sha256)
         new_manifest.rename(self._state.base)
+
+        if text is not None:
+            outcome.problems += self._sign()
+        elif self._state.signed():
+            told = f"{generation} could not be signed: the server takes no signatures (an earlier version of sedai?)."
+            outcome.problems.append(Problem("unsigned", b"", told))
+
+    def _sign(self) -> list[Problem]:
+        return list(sign_pending(self._connection, self._state, self._config.server.identity_file))
+
+
+def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """The name of the generation that was sealed, whose ``record`` this client may sign.
+
+    Raises:
+        IntegrityError: it does not say what this client asked for and counted itself.
+    """
+    name = str(record.get("generation"))
+    if Generation.parse(name) is None:
+        raise IntegrityError(f"The server sealed a generation that it calls {name[:80]!r}.")
+    wrong = [
+        f"{key} {record.get(key)!r}, here {value!r}" for key, value in expected.items() if record.get(key) != value
+    ]
+    if wrong:
+        raise IntegrityError(
+            f"The server's record of {name} is not what this client had sealed: {'; '.join(wrong)}.",
+            "Run check_backup_integrity.py --level full.",
+        )
+    return name
 
 
 def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[tuple[bytes, bytes | None]]:

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sedai.client import tamper
+from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
+from sedai.client.finding import Finding
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
+from sedai.client.signing import verifier
 from sedai.core import wire
 from sedai.core.errors import UsageError
 from sedai.core.generation import Generation
 
 _WATCH_HOURS = 24
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One difference, as the check reports it."""
-
-    code: str
-    generation: str
-    path: str
-    expected: str
-    found: str
-
-    def __str__(self) -> str:
-        where = f"/{self.path} in {self.generation}" if self.path else self.generation or "the server"
-        return f"{self.code}: {where}: expected {self.expected}, found {self.found}"
 
 
 @dataclass
@@ -69,8 +59,12 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
                 advance(int(answer.get("progress", 0)))
 
             verified = connection.ask("verify", {"level": level, "generation": generation}, listen)
-    findings = list(answers.findings)
-    findings += tampered(verified["manifests"], context.state.sealed())
+        # Before the server is asked: what a backup signs meanwhile is not missed then.
+        memory = tamper.Memory(context.state.sealed(), context.state.signed())
+        listed = connection.ask("list", {"signatures": True})["generations"]
+    rewritten, unsigned = _rewritten(context.config, memory, listed, verified["manifests"])
+    findings = [*answers.findings, *rewritten]
+    damaged = {finding.generation for finding in findings}
     findings += freshness(status["newest"], time.time(), status["time"], context.config.backup.max_age_hours)
     findings += unwatched(status.get("watch_ran"), status["time"])
     record = {
@@ -80,21 +74,23 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         "files": verified["files"],
         "read_files": verified["read_files"],
         "read_bytes": verified["read_bytes"],
+        "unsigned": unsigned,
         "findings": [finding.__dict__ for finding in findings],
     }
-    damaged = {finding.generation for finding in answers.findings}
     whole = [name for name in verified["checked"] if name not in damaged]
     lacking = context.state.not_in_backup()
     return Result([str(finding) for finding in findings], record, whole[-1] if whole else "", notes=lacking)
 
 
-def tampered(manifests: dict[str, str], sealed: dict[str, str]) -> list[Finding]:
-    """Manifests on the server that are not the ones that this client saw sealed."""
-    return [
-        Finding("tampered", name, "", f"manifest SHA-256 {sealed[name]} (as sealed)", sha256)
-        for name, sha256 in manifests.items()
-        if name in sealed and sealed[name] != sha256
-    ]
+def _rewritten(
+    config: ClientConfig, memory: tamper.Memory, listed: Iterable[Mapping[str, Any]], manifests: Mapping[str, str]
+) -> tuple[list[Finding], list[str]]:
+    """What was rewritten on the server, and which generations nobody signed."""
+    shown = tamper.shown(listed)
+    if shown is None:
+        return [*tamper.tampered(manifests, memory.sealed), *tamper.not_shown(memory)], []
+    with verifier(config.client, config.server) as verify:
+        return list(tamper.judge(shown, manifests, memory, verify)), tamper.unsigned(shown, memory)
 
 
 def freshness(newest: str, now: float, server_now: float, max_age_hours: int) -> list[Finding]:
@@ -133,6 +129,9 @@ def summary(result: Result) -> str:
     which = names[0] if len(names) == 1 else f"{len(names)} generations"
     read = f", {record['read_files']} files with {size(record['read_bytes'])} read" if record["level"] == "full" else ""
     lines = [f"Checked {which} ({record['level']}): {record['entries']} entries{read}."]
+    if record.get("unsigned"):
+        lines.append(f"{len(record['unsigned'])} generation(s) were sealed before this machine signed them, or by a run that "
+                     f"broke off: nobody can tell whether they were rewritten.")  # fmt: skip
     lines += [f"PROBLEM {line}" for line in result.findings]
     lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
     lines.append("Everything is as it was sealed." if not result.findings else f"{len(result.findings)} problem(s).")

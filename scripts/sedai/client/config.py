@@ -21,11 +21,15 @@ DEFAULT_PATH = Path("~/.config/sedai/client.toml")
 
 @dataclass(frozen=True)
 class Server:
-    """Where the gate is and with which key it is asked."""
+    """Where the gate is and with which key it is asked, and generations are signed.
+
+    ``allowed_signers_file``: keys with which earlier machines of this client's name signed, as ssh-keygen(1) describes.
+    """
 
     host: str
     identity_file: Path
     known_hosts_file: Path
+    allowed_signers_file: Path | None = None
     port: int = 22
     account: str = "sedai"
     ssh_options: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
-"""What the client remembers between runs: the last sealed manifest, the digests of all sealed ones, the run records."""
+"""What the client remembers between runs: the last sealed manifest, digests of all that was sealed and signed, the run records."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from typing import Any
 from sedai.client.connection import Connection
 from sedai.core import lock, manifest
 from sedai.core.errors import IntegrityError
+from sedai.core.generation import Generation
 
 _KEPT_RUNS = 1000
 
@@ -53,6 +55,15 @@ class State:
         return self.root / "sealed.json"
 
     @property
+    def _signed(self) -> Path:
+        return self.root / "signed.json"
+
+    @property
+    def _unsigned(self) -> Path:
+        """One file for each record that is to be signed, by the generation's name."""
+        return self.root / "unsigned"
+
+    @property
     def _paused(self) -> Path:
         return self.root / "paused"
 
@@ -72,20 +83,34 @@ class State:
 
     def sealed(self) -> dict[str, str]:
         """SHA-256 of each manifest that was sealed for this client, by generation."""
-        try:
-            value = json.loads(self._sealed.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise IntegrityError(
-                f"{self._sealed} is damaged: {error}", f"Move it away: mv {self._sealed} /tmp/"
-            ) from error
-        return {str(name): str(digest) for name, digest in value.items()}
+        return _read_digests(self._sealed)
 
     def remember_sealed(self, generation: str, sha256: str) -> None:
         """Note the manifest digest of a generation that was just sealed."""
-        kept = dict(list(self.sealed().items())[-_KEPT_RUNS:])
-        write_atomically(self._sealed, json.dumps(kept | {generation: sha256}, indent=1) + "\n")
+        _add_digest(self._sealed, generation, sha256)
+
+    def signed(self) -> dict[str, str]:
+        """SHA-256 of each record that this client signed, by generation; the server has all these signatures."""
+        return _read_digests(self._signed)
+
+    def unsigned(self) -> list[tuple[str, bytes]]:
+        """Generations that are sealed and not signed yet, oldest first, with their records as they are stored."""
+        names = sorted(path.name for path in self._unsigned.iterdir()) if self._unsigned.is_dir() else []
+        return [(name, (self._unsigned / name).read_bytes()) for name in names if Generation.parse(name)]
+
+    def remember_unsigned(self, generation: str, record: str) -> None:
+        """Keep the record of a generation that was just sealed until it is signed."""
+        self._unsigned.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(self._unsigned / generation, record)
+
+    def forget_unsigned(self, generation: str) -> None:
+        """There is nothing to sign any more."""
+        (self._unsigned / generation).unlink(missing_ok=True)
+
+    def remember_signed(self, generation: str, record: bytes) -> None:
+        """Note that the server has the signature of ``record``."""
+        _add_digest(self._signed, generation, hashlib.sha256(record).hexdigest())
+        self.forget_unsigned(generation)
 
     def base_for(self, connection: Connection, generation: str, sha256: str) -> Path:
         """A manifest of ``generation`` whose digest is ``sha256``: the one at hand, else the server's.
@@ -128,6 +153,22 @@ class State:
         done = (float(run["started"]) for run in self.runs() if run["program"] == program and run["exit"] <= 1)
         age = time.time() - max(done, default=0.0)
         return age < 0 or age > every_hours * 3600
+
+
+def _read_digests(path: Path) -> dict[str, str]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): str(digest) for name, digest in value.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}", f"Move it away: mv {path} /tmp/") from error
+
+
+def _add_digest(path: Path, generation: str, sha256: str) -> None:
+    """Note one digest more, of which the newest thousand are kept."""
+    kept = dict(list(_read_digests(path).items())[-_KEPT_RUNS:])
+    write_atomically(path, json.dumps(kept | {generation: sha256}, indent=1) + "\n")
 
 
 def fetch_manifest(connection: Connection, generation: str, sha256: str, path: Path) -> None:

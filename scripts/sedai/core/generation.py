@@ -14,7 +14,7 @@ from sedai.core.errors import IntegrityError
 
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
-_LATER = ("anomaly", "not_in_backup")
+_LATER = ("anomaly", "not_in_backup", "stored_sha256")
 _DAY = "%Y-%m-%d"
 
 
@@ -46,7 +46,8 @@ class Record:
     """``generation.json``: what is known of a sealed generation without reading its manifest.
 
     ``anomaly``: why pruning stopped at this generation, in words. ``not_in_backup``: what the client said it lacks, one
-    line each. Earlier versions wrote neither.
+    line each. ``stored_sha256``: of the files beside the tree, as they are stored (the manifest compressed), by name.
+    Earlier versions wrote none of these.
     """
 
     generation: str
@@ -67,10 +68,15 @@ class Record:
     schema: int = 1
     anomaly: str = ""
     not_in_backup: tuple[str, ...] = ()
+    stored_sha256: dict[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The record as JSON, one key a line: what ``generation.json`` holds, and what a client signs."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write the record as JSON, one key a line."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        """Write :meth:`text`."""
+        path.write_bytes(self.text().encode())
 
     @classmethod
     def read(cls, path: Path) -> Record:
@@ -80,8 +86,8 @@ class Record:
             IntegrityError: it is missing or damaged.
         """
         try:
-            return cls.from_table(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            return parse_record(path.read_bytes())
+        except (OSError, IntegrityError) as error:
             raise IntegrityError(f"{path} can't be read: {error}") from error
 
     @classmethod
@@ -97,13 +103,28 @@ class Record:
             }
             for name in ("sources", "not_in_backup"):
                 values[name] = tuple(str(line) for line in values.get(name, ()))
-        except (KeyError, TypeError) as error:
+            stored = dict(values.get("stored_sha256", {}))
+            values["stored_sha256"] = {str(name): str(digest) for name, digest in stored.items()}
+        except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"A generation record is damaged: {error!r}") from error
         for item in fields(cls):
             expected = {"int": int, "str": str}.get(str(item.type))
             if item.name in values and expected is not None and type(values[item.name]) is not expected:
                 raise IntegrityError(f"A generation record is damaged: {item.name} is {values[item.name]!r}")
         return cls(**values)
+
+
+def parse_record(text: bytes) -> Record:
+    """The record whose :meth:`Record.text` this is, or that of another version.
+
+    Raises:
+        IntegrityError: it is not one.
+    """
+    try:
+        table = json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"A generation record is damaged: {error}") from error
+    return Record.from_table(table)
 
 
 @dataclass(frozen=True)

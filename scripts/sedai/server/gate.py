@@ -24,7 +24,7 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.server import alerts, find, freeze, quota, receiver, transfer, verify
+from sedai.server import alerts, find, freeze, quota, receiver, signature, transfer, verify
 from sedai.server import prune as pruning
 from sedai.server.config import ServerConfig
 from sedai.server.notebook import read_notes
@@ -58,6 +58,7 @@ class Gate:
         verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "begin": self._begin,
             "seal": self._seal,
+            "sign": self._sign,
             "list": self._list,
             "manifest": self._manifest,
             "find": self._find,
@@ -212,7 +213,18 @@ class Gate:
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip
             pruned = self._prune()
-        return {"record": asdict(record), **pruned}
+        # The text as it is stored: what the client signs must be that, to the last byte.
+        return {"record": asdict(record), "record_text": record.text(), **pruned}
+
+    def _sign(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = str(request.get("generation", ""))
+        with self._locked():
+            generation = self.store.find(name)
+            if str(generation) != name:
+                raise UsageError("A signature is for one generation by its name.")
+            signer = signature.keep(self.store, generation, str(request.get("signature", "")).encode())
+        self.log.info("%s: %s is signed by %s", self.client, name, signer)
+        return {"generation": name}
 
     def _answer(self, line: bytes) -> None:
         self.answers.write(line)
@@ -242,9 +254,13 @@ class Gate:
         found = []
         for generation in self.store.generations():
             try:
-                found.append(asdict(self.store.record(generation)))
+                known = asdict(self.store.record(generation))
             except IntegrityError as error:
-                found.append({"generation": str(generation), "error": error.message})
+                known = {"generation": str(generation), "error": error.message}
+            if request.get("signatures"):
+                known["record_bytes"] = _packed(self.store.record_path(generation))
+                known["signature"] = _packed(self.store.signature(generation))
+            found.append(known)
         return {"generations": found}
 
     def _manifest(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -334,6 +350,14 @@ class Gate:
     def _watch_ran(self) -> float | None:
         state = self.config.watch.state_directory
         return None if state is None else read_notes(state).ran
+
+
+def _packed(path: Path) -> str | None:
+    """What is stored at ``path``, byte for byte; None where nothing is, or nothing that can be read."""
+    try:
+        return wire.pack(path.read_bytes())
+    except OSError:
+        return None
 
 
 def _read_skew(path: Path) -> float:

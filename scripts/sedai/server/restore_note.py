@@ -23,9 +23,10 @@ to; run them there as root. Put this server's name or address in the place of TH
 WITHOUT ROOT'S LOGIN on this server, as somebody who may use sudo there: rsync and ssh have no terminal on which sudo could
 ask for a password. So allow two programs without one for as long as it takes, on this server, with your name for NAME:
 
-    echo 'NAME ALL=(root) NOPASSWD: /usr/bin/rsync, /usr/bin/gzip' | sudo install -m 0440 /dev/stdin /etc/sudoers.d/zz-restore
+    echo 'NAME ALL=(root) NOPASSWD: /usr/bin/rsync, /usr/bin/gzip, /usr/bin/cat' |
+        sudo install -m 0440 /dev/stdin /etc/sudoers.d/zz-restore
 
-In the commands below then write NAME for root, add --rsync-path="sudo rsync" to rsync's options, and sudo before gzip.
+In the commands below then write NAME for root, add --rsync-path="sudo rsync" to rsync's options, and sudo before gzip and cat.
 Whoever may do this can do everything on this server: WHEN ALL IS BACK take it away, on this server:
 
     sudo rm /etc/sudoers.d/zz-restore
@@ -131,6 +132,21 @@ with the files of the same name that end in -wal, -shm and -journal; this puts t
         print(was["path"])
         ' {sqlite}.json
 
+WHO MADE IT. If there is a file generation.json.sig beside this one, the client signed generation.json and so the manifest's
+digest, and nobody can have rewritten them since then without its key. To see that, you need its public key, from anywhere
+but this server: on the client it is in ~/.config/sedai/allowed_signers. Copy that file to /tmp/allowed_signers, or write
+one line into it: the client's name ({client}), a blank, and the key (ssh-ed25519 AAAA...). Then:
+
+    ssh root@THIS-SERVER cat {record} >/tmp/generation.json
+    ssh root@THIS-SERVER cat {signature} >/tmp/generation.json.sig
+    ssh-keygen -Y verify -f /tmp/allowed_signers -I {client} -n sedai-generation -s /tmp/generation.json.sig \
+        </tmp/generation.json
+    ssh root@THIS-SERVER gzip -dc {manifest} | sha256sum | cut -c1-64 | \
+        sed 's/^/"manifest_sha256": "/' | grep -of- /tmp/generation.json
+
+The third command must say: Good "sedai-generation" signature. The last one prints the digest of the manifest if it is the
+one that was signed, and nothing if it is not.
+
 The manifest has one line for each entry: path, kind, size, mtime in ns, mode, uid, gid, links, inode, ctime, CRC32, XXH128,
 target; a tab between two, and in names \\, \t, \n, \r for what would break the line. Its SHA-256, uncompressed:
 {manifest_sha256}
@@ -159,7 +175,9 @@ def text(record: Record, tree: Path, lines: Iterable[bytes]) -> str:
         **values,
         sources=", ".join(record.sources),
         tree=tree,
-        manifest=shlex.quote(shlex.quote(str(tree.with_name("manifest")))),  # for two shells
+        manifest=_remote(tree.with_name("manifest")),
+        record=_remote(tree.with_name("generation.json")),
+        signature=_remote(tree.with_name("generation.json.sig")),
         file=shlex.quote(remote + example),
         directory=shlex.quote(remote + example.rpartition("/")[0]),
         everything=shlex.quote(f"root@THIS-SERVER:{tree}/"),
@@ -169,6 +187,11 @@ def text(record: Record, tree: Path, lines: Iterable[bytes]) -> str:
         mariadb_globals=f"{_RESTORED}/{dumps['sql'].rpartition('/')[0]}/@globals.sql",
         sqlite=f"{_RESTORED}/{dumps['sqlite']}",
     )
+
+
+def _remote(path: Path) -> str:
+    """A word of a command for ssh, which goes through two shells."""
+    return shlex.quote(shlex.quote(str(path)))
 
 
 def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from sedai.server.arrived import Arrived, Identity
 from sedai.server.beneath import Beneath
 from sedai.server.edit import Edit
 from sedai.server.freeze import freeze
-from sedai.server.store import ClientStore
-from sedai.server.stored import STAT_ATTRIBUTE
+from sedai.server.store import MANIFEST, NOTE, ClientStore
+from sedai.server.stored import STAT_ATTRIBUTE, sha256
 
 _PROGRESS_SECONDS = 2.0
 # What a client may say of what its backup lacks.
@@ -106,12 +106,12 @@ def seal(
     with Beneath(store.delta) as delta:
         added_bytes = _check_delta(delta, changes, staging, answer, progress)
         # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
-        totals = _write_manifest(store, base, request, sealed, staging / "manifest")
+        totals = _write_manifest(store, base, request, sealed, staging / MANIFEST)
         laid, lost = _lay(store, base, base_record, tree, sealed)
         with Beneath(tree) as new_tree:
             edit = Edit(delta, new_tree, lost)
             edit.apply(lambda: _stored_changes(sealed), Identity.read(staging / "identities"))
-            edit.restore_directory_times(manifest.read(staging / "manifest"))
+            edit.restore_directory_times(manifest.read(staging / MANIFEST))
         reason = _anomaly(store, base, tree, sealed, freeze_percent) if base and edit.removed else ""
     _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
@@ -136,9 +136,10 @@ def seal(
         anomaly=reason,
         not_in_backup=request.not_in_backup,
     )
+    note = restore_note.text(record, store.tree(generation), manifest.read(staging / MANIFEST))
+    (staging / NOTE).write_text(note, encoding="utf-8")
+    record = replace(record, stored_sha256={name: sha256(staging / name) for name in (MANIFEST, NOTE)})
     record.write(staging / "generation.json")
-    note = restore_note.text(record, store.tree(generation), manifest.read(staging / "manifest"))
-    (staging / "RESTORE.txt").write_text(note, encoding="utf-8")
     if reason:
         freeze(store, reason, str(generation))
     sealed.unlink()

@@ -11,6 +11,9 @@ from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 from sedai.server import removal
 
+# What lies beside a generation's tree, its record and the signature of that apart.
+MANIFEST, NOTE = "manifest", "RESTORE.txt"
+
 
 @dataclass(frozen=True)
 class ClientStore:
@@ -149,7 +152,7 @@ class ClientStore:
 
     def manifest(self, generation: Generation) -> Path:
         """Its manifest."""
-        return self.directory(generation) / "manifest"
+        return self.directory(generation) / MANIFEST
 
     def record_path(self, generation: Generation) -> Path:
         """Its record; also the file whose flock keeps it from being pruned."""
@@ -159,9 +162,16 @@ class ClientStore:
         """Its record, read.
 
         Raises:
-            IntegrityError: it is missing or damaged.
+            IntegrityError: it is missing or damaged, or that of another generation.
         """
-        return Record.read(self.record_path(generation))
+        record = Record.read(self.record_path(generation))
+        if record.generation != str(generation):
+            raise IntegrityError(f"The record of {generation} is that of {record.generation[:80]!r}.")
+        return record
+
+    def signature(self, generation: Generation) -> Path:
+        """The client's signature of its record, once there is one."""
+        return self.directory(generation) / "generation.json.sig"
 
     @property
     def _wanted(self) -> Path:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import stat as st
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import xxhash
@@ -87,6 +89,12 @@ def digest_open(descriptor: int) -> Digests:
         strong.update(chunk)
         size += len(chunk)
     return Digests(b"%08x" % crc, strong.hexdigest().encode(), size)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of the file at ``path``, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def is_being_written(descriptor: int) -> bool:

@@ -15,8 +15,8 @@ from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation
 from sedai.core.selection import Selection
 from sedai.core.walk import everything, walk
-from sedai.server.store import ClientStore
-from sedai.server.stored import Digests, digest, read_stored
+from sedai.server.store import MANIFEST, NOTE, ClientStore
+from sedai.server.stored import Digests, digest, read_stored, sha256
 
 LEVELS = ("quick", "full")
 
@@ -128,8 +128,9 @@ class Verifier:
             yield Problem(name, "manifest", b"", "a readable manifest and record", str(error))
             return
         self.tally.manifests[name] = totals.sha256
-        if totals.sha256 != record.manifest_sha256 or record.generation != name:
+        if totals.sha256 != record.manifest_sha256:
             yield Problem(name, "manifest", b"", f"SHA-256 {record.manifest_sha256}", f"SHA-256 {totals.sha256}")
+        yield from self._beside(generation, record.stored_sha256)
         found = 0
         for problem in self._entries(name, generation):
             if isinstance(problem, int):
@@ -138,6 +139,18 @@ class Verifier:
                 yield problem
         if found != record.entries:
             yield Problem(name, "count", b"", f"{record.entries} entries", f"{found} entries")
+
+    def _beside(self, generation: Generation, expected: dict[str, str]) -> Iterator[Problem]:
+        """The files beside the tree, byte for byte: the manifest as it is compressed, and what tells how to restore."""
+        for name in (MANIFEST, NOTE):
+            if name not in expected:
+                continue  # sealed by an earlier version
+            try:
+                found = f"SHA-256 {sha256(self._store.directory(generation) / name)}"
+            except OSError as error:
+                found = error.strerror or str(error)
+            if found != f"SHA-256 {expected[name]}":
+                yield Problem(str(generation), "beside", b"", f"{name} with SHA-256 {expected[name]}", found)
 
     def _entries(self, name: str, generation: Generation) -> Iterator[Problem | int]:
         root = os.fsencode(self._store.tree(generation))

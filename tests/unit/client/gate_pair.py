@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from unittest import mock
 
 from sedai.client import catalog, restore
-from sedai.client.backup import Run
+from sedai.client import check as checking
+from sedai.client.alerts import Outbox
+from sedai.client.backup import Outcome, Run
 from sedai.client.config import ClientConfig, Server, Source
 from sedai.client.connection import Connection
 from sedai.client.placement import Existing
+from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter
 from sedai.client.restore import Restored
 from sedai.client.stage import Staged
 from sedai.client.state import State
+from sedai.core.log import open_log
 from sedai.server.store import ClientStore
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -49,6 +55,8 @@ class Pair:
 
     def __post_init__(self) -> None:
         self.source.mkdir(parents=True)
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sedai laptop", "-f", str(self.root / "key")]
+        subprocess.run(keygen, check=True)
         server_config = self.root / "server.toml"
         server_config.write_text(
             f'schema = 1\nstore = "{self.root}/store"\nlog_file = "{self.root}/gate.log"\nsandbox = "off"\n'
@@ -65,7 +73,7 @@ class Pair:
             f"exec {gate}\n"
         )
         program.chmod(0o700)
-        server = Server("server", self.root / "key", self.root / "known_hosts")
+        server = Server("server", self.root / "key", self.root / "known_hosts", self.root / "allowed_signers")
         self.config = ClientConfig(
             "laptop", self.root / "state", self.root / "client.log", server, (Source(self.source),)
         )
@@ -93,12 +101,23 @@ class Pair:
         path.write_text(text or name)
         return path
 
-    def backup(self) -> str:
-        """Seal a generation; returns its name."""
+    def run(self) -> Outcome:
+        """Back up."""
         with self.connect() as connection:
-            outcome = Run(self.config, self.state, connection, QUIET, Staged()).carry_out()
+            return Run(self.config, self.state, connection, QUIET, Staged()).carry_out()
+
+    def backup(self) -> str:
+        """Seal a generation, without any problem; returns its name."""
+        outcome = self.run()
         assert not outcome.problems
         return str(outcome.record["generation"])
+
+    def check(self, level: str = "quick", generation: str = "latest") -> Result:
+        """Check as the program does."""
+        log = open_log("check", self.config.log_file)
+        context = Context(self.config, self.state, Outbox(self.state.root / "alerts", log), log)
+        with mock.patch.object(checking, "Connection", side_effect=lambda server: self.connect()):
+            return checking.check(context, level, generation, quiet=True)
 
     def stored(self, generation: str, path: Path) -> Path:
         """Where the server keeps ``path``."""

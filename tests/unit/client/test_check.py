@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sedai.client.check import Answers, freshness, summary, tampered, unwatched
+from sedai.client.check import Answers, freshness, summary, unwatched
 from sedai.client.program import Result
 from sedai.client.state import State
+from sedai.client.tamper import tampered
 from sedai.core import wire
 
 SEALED = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
