@@ -177,6 +177,7 @@ def attacker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made.back_up({"docs/letter": b"dear all\n", "docs/notes": b"first\n", "docs/tool": b"#!/bin/sh\n"})
     made.back_up({"docs/letter": b"dear all\n", "docs/notes": b"second\n", "docs/tool": b"#!/bin/sh\n"})
     server.root(f"python3 -c '{_BACKDATE}' {STORE}/alpha/generations {' '.join(map(str, DAYS_AGO))}")
+    made.sign(made.generations()[0])  # the second one is not signed yet
     yield made
     made.close()
 
@@ -186,6 +187,7 @@ def beta(server: Server, attacker: Attacker, tmp_path_factory: pytest.TempPathFa
     """The honest second client, who has one generation."""
     made = Attacker(LAB, "beta", "beta", tmp_path_factory.mktemp("beta"))
     made.back_up({"secret/diary": b"of beta\n"})
+    made.sign(made.generations()[0])
     yield made
     made.close()
 

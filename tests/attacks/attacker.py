@@ -17,7 +17,7 @@ import xxhash
 
 from labkit.labs import Lab
 from sedai.client import scan, send
-from sedai.core import manifest, wire
+from sedai.core import manifest, sshsig, wire
 from sedai.core.wire import Change
 
 CAPABILITIES = "LsfxCIvu"
@@ -40,15 +40,16 @@ class Attacker:
         self.name = name
         self.root = directory / "root"
         self.sealed: set[bytes] = set()
+        self.key = lab.directory / key
         self._socket = directory / "s"
         self.ssh_words = [
-            *("ssh", "-F", str(lab.ssh_config), "-l", "sedai", "-i", str(lab.directory / key), "-o", "BatchMode=yes"),
+            *("ssh", "-F", str(lab.ssh_config), "-l", "sedai", "-i", str(self.key), "-o", "BatchMode=yes"),
             *("-o", "LogLevel=ERROR", "-o", "IdentityAgent=none"),
         ]
         if key != "id_ed25519":
             # The lab's own configuration names alpha's key, which would be offered first.
             config = directory / "ssh_config"
-            text = lab.ssh_config.read_text().replace(str(lab.directory / "id_ed25519"), str(lab.directory / key))
+            text = lab.ssh_config.read_text().replace(str(lab.directory / "id_ed25519"), str(self.key))
             config.write_text(text)
             self.ssh_words[2] = str(config)
         self._shared = [*self.ssh_words, "-o", "ControlMaster=auto", "-o", f"ControlPath={self._socket}",
@@ -136,6 +137,19 @@ class Attacker:
             "sources": ["/docs"],
         }
         return self.verb("seal", request | (lies or {}), changes + wire.CHANGES_END)
+
+    def signature(self, record: bytes, namespace: str = sshsig.NAMESPACE) -> str:
+        """A true signature of ``record`` by this client's key."""
+        argv = ["ssh-keygen", "-Y", "sign", "-q", "-f", self.key, "-n", namespace]
+        return subprocess.run(argv, input=record, capture_output=True, check=True).stdout.decode()
+
+    def sign(self, generation: str) -> str:
+        """Sign a generation as it is, honestly; returns the signature."""
+        listed = self.result("list", {"signatures": True})["generations"]
+        [record] = [one["record_bytes"] for one in listed if one["generation"] == generation]
+        signature = self.signature(wire.unpack(record))
+        self.result("sign", {"generation": generation, "signature": signature})
+        return signature
 
     def back_up(self, files: dict[str, bytes]) -> dict[str, Any]:
         """An honest backup of exactly these files, all of them sent; the seal's result."""

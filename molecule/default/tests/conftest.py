@@ -21,6 +21,7 @@ from testinfra.host import Host
 
 from labkit.system import scenario_lab
 
+PROJECT = Path(__file__).parents[3]
 # Another lab with the same hosts, for work on the tests: SEDAI_TEST_LAB=demo pytest molecule/default/tests
 LAB = os.environ.get("SEDAI_TEST_LAB") or scenario_lab("default")
 PROGRAMS = "/root/project/scripts"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, PROGRAMS, STORE, Client, wait_for
+from conftest import CONFIGURATION, PROGRAMS, PROJECT, STORE, Client, wait_for
 from testinfra.host import Host
 
 from labkit import instructions
@@ -343,6 +344,7 @@ class TestWithoutThisProject:
             "EVERYTHING",
             "THEN",
             "LAST",
+            "WHO MADE IT",
         ]
         client.host.run_expect([0], "rm -rf /root/restored")
 
@@ -368,6 +370,38 @@ class TestWithoutThisProject:
         assert " are different." in output and " 0 are different." in output and not output.startswith("0 ")
         client.host.run_expect([0], f"echo rotten > /root/restored{SOURCE}/other")
         assert f"DIFFERENT: b'{SOURCE[1:]}/other'" in follow("LAST", expect=1)
+
+    def test_who_made_it(self, client: Client, server: Host, admitted: None) -> None:
+        """Whether the client signed this generation, by RESTORE.txt and by docs/security.md; then root rewrites it."""
+        newest = client.backup()["generation"]
+        record = f"{STORE}/{newest}/generation.json"
+        told = instructions.indented(server.check_output(f"cat {STORE}/{newest}/RESTORE.txt"))["WHO MADE IT"]
+        by_note = told.replace("THIS-SERVER", "server")
+        page = (PROJECT / "docs/security.md").read_text(encoding="utf-8")
+        [block] = re.findall(r"```sh\n((?:ssh [^`]*)ssh-keygen -Y verify[^`]*)```", page)
+        by_page = block.replace("vps.example.com", "server").replace("laptop", "client")
+        client.host.run_expect([0], "cp /root/.config/sedai/allowed_signers /tmp/")
+
+        def follow(commands: str) -> tuple[int, str]:
+            done = client.host.run(f"set -e\n{commands}")
+            return done.rc, done.stdout
+
+        code, said = follow(by_note)
+        assert code == 0
+        assert said.startswith('Good "sedai-generation" signature for client with ED25519 key ')
+        assert said.splitlines()[1].startswith('"manifest_sha256": "')
+        assert follow(by_page) == (0, said.splitlines()[0] + "\n")
+        server.run_expect([0], f'cp -p {record} /root/record && sed -i \'s/"started": "2/"started": "1/\' {record}')
+        try:
+            for commands in (by_note, by_page):
+                code, said = follow(commands)
+                assert code != 0 and "Good" not in said
+            [finding] = client.check(expect=1)["findings"]
+            assert (finding["code"], finding["generation"]) == ("signature", newest)
+            assert finding["found"] == "one that does not fit the record"
+        finally:
+            server.run_expect([0], f"cp -p /root/record {record}")
+        client.check()
 
     def test_with_sudo_on_the_server(
         self, client: Client, server: Host, admitted: None, generations: list[str]

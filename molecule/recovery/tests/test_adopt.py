@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, PAGE, PROGRAMS, PROJECT, SCENARIO, STATE, Machine, Mailbox, wait_for
+from conftest import CONFIGURATION, PAGE, PROGRAMS, PROJECT, SCENARIO, STATE, STORE, Machine, Mailbox, wait_for
 
 from labkit.system import podman
 
@@ -291,6 +291,42 @@ class TestNewMachine:
         assert {name: sum(rows.values()) for name, rows in lost.rows.items()}.items() <= dumped.items()
         replacement.program("check_backup_integrity.py", "--level", "full", "--all")
         assert replacement.backup()["generation"] == replacement.generations()[-1]
+
+    def test_it_believes_what_the_old_machine_signed(
+        self, adopted: str, server: Machine, replacement: Machine, lost: Lost
+    ) -> None:
+        """And nothing that somebody rewrote since."""
+
+        def findings() -> list[dict[str, Any]]:
+            said = replacement.program("check_backup_integrity.py", "--json", expect=1)
+            found: list[dict[str, Any]] = json.loads(next(line for line in said.splitlines() if line[:1] == "{"))[
+                "findings"
+            ]
+            return found
+
+        own, old = replacement.read(f"{CONFIGURATION}/allowed_signers").decode().splitlines()
+        assert replacement.read("/root/.ssh/sedai_ed25519.pub").decode().split()[1] in own
+        assert replacement.run("ssh-keygen -y -f /root/stolen_sedai_ed25519").split()[1] in old
+        name = lost.generations[-1]
+        record = f"{STORE}/{name}/generation.json"
+        genuine = server.read(record)
+        forged = genuine.replace(b'"started": "2', b'"started": "1')
+        assert forged != genuine
+        server.run(f"cp -p {record} /root/record")
+        server.write("/root/forged", forged)
+        server.run(f"cat /root/forged > {record}")
+        found = findings()
+        assert [(one["code"], one["generation"]) for one in found] == [("signature", name)]
+        # Nor somebody else's signature for it.
+        server.run(
+            "rm -f /root/forger*; ssh-keygen -q -t ed25519 -N '' -f /root/forger; "
+            f"ssh-keygen -Y sign -q -f /root/forger -n sedai-generation < {record} > /root/forged.sig; "
+            f"cp -p {record}.sig /root/genuine.sig; cat /root/forged.sig > {record}.sig"
+        )
+        [found] = findings()
+        assert "which is not known here" in found["found"]
+        server.run(f"cp -p /root/record {record}; cp -p /root/genuine.sig {record}.sig")
+        replacement.program("check_backup_integrity.py", "--all")
 
     def test_the_playbook_does_not_pause_it_again(self, adopted: str, adopt: Adopt, replacement: Machine) -> None:
         output = adopt("-e", "client=replacement", clients=(ELSEWHERE, "replacement"))
