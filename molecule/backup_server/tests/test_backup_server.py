@@ -199,6 +199,14 @@ class TestLibrary:
         assert server.file(f"{LIBRARY}/sedai_gate.py").mode == 0o755
         server.run_expect([0], f"rm {foreign}")
 
+    def test_the_gate_finds_its_modules_compiled(self, server: Host, play: Play) -> None:
+        server.run_expect([0], f"rm {LIBRARY}/sedai/server/__pycache__/gate.*.pyc")
+        play({})
+        asked = f"PYTHONDONTWRITEBYTECODE=1 python3 -v {LIBRARY}/sedai_gate.py --help"
+        output = server.run_expect([0], f"runuser -u sedai -- sh -c '{asked}' 2>&1").stdout
+        assert f"code object from {LIBRARY}/sedai/" not in output
+        assert f".pyc matches {LIBRARY}/sedai/server/gate.py" in output
+
 
 class TestRefusals:
     """A wrong setting stops the role before anything is changed, and says what to do."""

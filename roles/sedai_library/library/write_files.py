@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import py_compile
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +22,7 @@ short_description: Write a set of text files into one directory, in one task
 description:
   - Writes every file of O(files) below O(directory), atomically, and only those that differ.
   - A file directly in O(directory) is a program (mode 0755), one in a directory below it is a module (mode 0644).
+  - Compiles the modules for the Python that runs this module, as accounts that may not write there can't do it themselves.
   - Remembers what O(set) deployed, in V(.<set>.files) beside the files, and deletes what the set no longer holds,
     unless another set in the same directory still holds it. Files of nobody's set are never touched.
   - The files belong to the account that runs the module, so run it with C(become_user).
@@ -169,6 +172,17 @@ def write(directory: Path, relative: str, text: str, mode: int, changes: Changes
         replace(path, text, mode)
 
 
+def compile_module(path: Path) -> None:
+    """Compile a module that is new, or that was compiled for another Python: not a change that anybody needs to hear of.
+
+    Python itself does it at the first import, but only for an account that may write there; for any other one each start
+    of a program would compile everything anew.
+    """
+    compiled = Path(importlib.util.cache_from_source(str(path)))
+    if not compiled.exists() or compiled.stat().st_mtime < path.stat().st_mtime:
+        py_compile.compile(str(path), quiet=2)
+
+
 def delete(directory: Path, relative: str, changes: Changes, *, dry: bool) -> None:
     """Delete one file, its compiled forms, and the directories that this leaves empty."""
     path = directory / relative
@@ -209,6 +223,8 @@ def deploy(directory: Path, name: str, files: Mapping[str, str], *, dry: bool) -
     retired = read_record(record) - set(files) - held_by_others(directory, name)
     for relative, text in sorted(files.items()):
         write(directory, relative, text, wanted_mode(relative), changes, dry=dry)
+        if wanted_mode(relative) == MODULE_MODE and not dry:
+            compile_module(directory / relative)
     for relative in sorted(retired):
         delete(directory, relative, changes, dry=dry)
     # Last, so that a run which breaks still knows what it has to delete.

@@ -5,23 +5,13 @@
 
 from __future__ import annotations
 
-import http.client
 import ipaddress
-import urllib.error
 import urllib.parse
-import urllib.request
 from logging import Logger
 from typing import Any
 
 START, SUCCESS, FAIL = "/start", "", "/fail"
 _TIMEOUT_SECONDS = 10.0
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect could lead from https to anywhere."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
 
 
 def check_url(url: str) -> None:
@@ -43,11 +33,22 @@ def ping(url: str, event: str, log: Logger) -> None:
     """Tell the service at ``url`` of ``event``; whatever goes wrong is logged and hurts nobody."""
     if not url:
         return
+    # Imported here: half of the time that the gate needs to start would be theirs, and few have such a URL.
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        """A redirect could lead from https to anywhere."""
+
+        def redirect_request(self, *_: Any, **__: Any) -> None:
+            return None
+
     parts = urllib.parse.urlsplit(url)
     target = parts._replace(path=parts.path.rstrip("/") + event).geturl()
     try:
         check_url(url)
-        with urllib.request.build_opener(_NoRedirect).open(target, timeout=_TIMEOUT_SECONDS):
+        with urllib.request.build_opener(NoRedirect).open(target, timeout=_TIMEOUT_SECONDS):
             pass
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__

@@ -1,4 +1,7 @@
-"""The gate: the only thing that a client's key can start. It knows a few verbs and hands nothing on unseen."""
+"""The gate: the only thing that a client's key can start. It knows a few verbs and hands nothing on unseen.
+
+It is started several times in each run, so what only one verb needs is imported where that verb is carried out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from logging import Logger
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sedai import __version__
 from sedai.core import lock, manifest, wire
@@ -24,12 +27,13 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.server import alerts, find, freeze, quota, receiver, signature, transfer, verify
 from sedai.server import prune as pruning
+from sedai.server import quota, receiver
 from sedai.server.config import ServerConfig
-from sedai.server.notebook import read_notes
-from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
+
+if TYPE_CHECKING:
+    from sedai.server import verify
 
 # What a run that was killed has still on its way arrives first, on a slow line too.
 _LOCK_WAIT_SECONDS = 30
@@ -145,6 +149,8 @@ class Gate:
             )
 
     def _rsync(self, command: str) -> int:
+        from sedai.server import transfer
+
         asked = transfer.parse(command)
         if asked.generation:
             with self._held(self.store.find(asked.generation)) as generation:
@@ -170,6 +176,8 @@ class Gate:
     def _transfer(
         self, argv: list[str], readable: dict[Path, str], writable: dict[Path, str], limit: receiver.Limit | None = None
     ) -> int:
+        from sedai.server import transfer
+
         if self.config.sandbox != "off":
             argv = transfer.sandboxed(argv, readable, writable)
         status = receiver.run(argv, limit)
@@ -178,6 +186,8 @@ class Gate:
         return status
 
     def _seal(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server.seal import Request, seal
+
         wanted = Request.from_table(request)
         with self._locked():
             self._refuse_without_room()
@@ -217,6 +227,8 @@ class Gate:
         return {"record": asdict(record), "record_text": record.text(), **pruned}
 
     def _sign(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server import signature
+
         name = str(request.get("generation", ""))
         with self._locked():
             generation = self.store.find(name)
@@ -275,6 +287,8 @@ class Gate:
         return {"generation": str(generation)}
 
     def _find(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server import find
+
         if "paths" in request:
             fits = find.by_paths(wire.unpack_paths(request["paths"]))
         else:
@@ -295,6 +309,8 @@ class Gate:
         return {"matched": matched, "generations": searched}
 
     def _verify(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server import verify
+
         level = str(request.get("level", "quick"))
         if level not in verify.LEVELS:
             raise UsageError(f"There is no level {level!r}.", f"Levels: {', '.join(verify.LEVELS)}.")
@@ -328,11 +344,15 @@ class Gate:
         return 1
 
     def _alert(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server import alerts
+
         fields = {name: str(request.get(name, "")) for name in ("subject", "body", "incident", "resolved")}
         alert = alerts.Alert(**fields)
         return {"alert": alerts.send(self.config.alert_command, alert, f"client:{self.client}", self.log)}
 
     def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+        from sedai.server import freeze
+
         newest = self.store.newest()
         usage = shutil.disk_usage(self.config.store)
         return {
@@ -348,6 +368,8 @@ class Gate:
         }
 
     def _watch_ran(self) -> float | None:
+        from sedai.server.notebook import read_notes
+
         state = self.config.watch.state_directory
         return None if state is None else read_notes(state).ran
 

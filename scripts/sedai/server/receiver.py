@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import subprocess
@@ -42,6 +41,8 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
     Raises:
         LimitError: ``limit`` was exceeded, and the transfer was ended for it.
     """
+    import ctypes  # a verb that receives nothing does without it
+
     limit = limit or Limit()
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

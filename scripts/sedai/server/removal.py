@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,7 +36,7 @@ def _remove_one(name: bytes, top: int) -> None:
         for inner, is_directory in _names(directory):
             if is_directory:
                 os.close(_enter(inner, directory))  # one that can't be written to can't be moved
-                os.rename(inner, secrets.token_bytes(16).hex(), src_dir_fd=directory, dst_dir_fd=top)
+                os.rename(inner, os.urandom(16).hex(), src_dir_fd=directory, dst_dir_fd=top)
             else:
                 os.unlink(inner, dir_fd=directory)
     finally:

@@ -1,4 +1,4 @@
-"""From the configuration to an engine."""
+"""From the configuration to an engine. Each kind is imported where it is used: most backups have one or none."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import os
 import pwd
 
 from sedai.client.config import Database
-from sedai.client.databases import mariadb, postgresql
 from sedai.client.databases.engine import Engine
-from sedai.client.databases.sqlite import SQLite
 
 
 def connect(entry: Database) -> Engine:
     """The engine of a configured database; nothing is asked of the server yet."""
     if entry.kind == "sqlite":
+        from sedai.client.databases.sqlite import SQLite
+
         assert entry.path is not None  # the configuration insists on it
         return SQLite(entry.name, entry.path)
     if entry.kind == "postgresql":
+        from sedai.client.databases import postgresql
+
         run_as = entry.run_as or _peer(entry)
         access = postgresql.Access(entry.host, entry.port, entry.user, run_as, entry.credentials_file)
         return postgresql.PostgreSQL(access, entry.databases, with_globals=entry.globals)
+    from sedai.client.databases import mariadb
+
     maria = mariadb.Access(entry.host, entry.port, entry.user, entry.run_as, entry.credentials_file)
     # MySQL's own dump has no form for accounts.
     return mariadb.MariaDB(maria, entry.databases, with_globals=entry.globals and entry.kind == "mariadb")
