@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
 LAB := molecule/shared/lab.py
 PYTHON ?= python3
 
-.PHONY: help setup lint unit test faults demo demo-down images format lock clean
+.PHONY: help setup lint unit test faults demo demo-down bench bench-quick images format lock clean
 
 help: ## List the entry points
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -34,6 +34,12 @@ demo: setup ## Provision, back up, break, alert, restore; leaves the lab running
 
 demo-down: ## Remove what the demo left
 	@$(LAB) down demo
+
+bench: .venv/.installed ## Measure ours beside rsync, restic and others; the results go to docs/performance (hours)
+	python benchmarks/run.py --output docs/performance
+
+bench-quick: .venv/.installed ## A tenth of it, judged by the recorded bounds (minutes)
+	python benchmarks/run.py --quick
 
 images: ## Build the images that are missing
 	@$(LAB) images

@@ -34,6 +34,7 @@ COMMANDS = {
     "ruff format": (["ruff", "format", "--no-cache", "--check", "."], PYTHON),
     "mypy: programs": (["mypy", "--strict", "scripts"], tracked("scripts/*.py")),
     "mypy: lab and demo": (["mypy", "--strict", "molecule/shared", "demo"], tracked("molecule/shared/*.py")),
+    "mypy: benchmarks": (["mypy", "--strict", "benchmarks"], tracked("benchmarks/*.py")),
     "mypy: modules": (["mypy", "--strict", *tracked("roles/*/library/*.py")], tracked("roles/*/library/*.py")),
     "yamllint": (["yamllint", "--strict", *tracked("*.yml", "*.yaml")], tracked("*.yml", "*.yaml")),
     "ansible-lint": (["ansible-lint", "--offline", "--profile", "production", "--strict"], tracked("roles/*.yml")),

@@ -1,0 +1,163 @@
+"""The benchmark's options, and what it does with them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import bounds, report, result
+from benchmarks.data.catalog import WORKLOADS
+from benchmarks.lab import Lab, opened
+from benchmarks.packages import UnavailableError, install
+from benchmarks.ratios import TIMED, against_best, against_floor, medians
+from benchmarks.schedule import MOST_ROUNDS, Course
+from benchmarks.tools.catalog import FLOORS, OURS, TOOLS, peers
+from benchmarks.tools.tool import Operation, Tool
+
+QUICK_SCALE = 0.1
+QUICK = ("--scale", "quick", "--workloads", "W3", "--tools", "sedai,rsync,rsync + SFV,floors")
+WITHIN_BOUNDS, WORSE, FAILED = 0, 1, 3
+
+_EPILOG = """\
+It needs root (for the account and the sshd of its own, and for the counters) and asks for it by sudo. Peers that are missing
+are installed from their packages. Everything else lies in a directory that is removed at the end.
+
+  run.py --workloads W3 --scale 0.1 --tools sedai,rsync,restic
+  run.py --workloads W3 --operations changed,nothing --rounds 4
+  run.py --quick             the short run of `make bench-quick`, judged by bounds.json
+  run.py --quick --record    the same, recorded as the new bounds
+
+exit codes: 0 done, 1 a ratio is worse than its bound by a third, 2 usage, 3 something failed
+"""
+
+
+def main() -> int:
+    """Run the benchmark; the exit code."""
+    arguments = _arguments(sys.argv[1:])
+    if os.geteuid() != 0:
+        os.execvp("sudo", ["sudo", sys.executable, *sys.argv])  # noqa: S606
+    try:
+        with opened(arguments.base) as lab:
+            run = _measure(lab, arguments)
+    except UnavailableError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("benchmark: stopped; everything was taken away", file=sys.stderr)
+        return FAILED
+    print(report.markdown(run))
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        run.write(arguments.output / "results.json")
+        (arguments.output / "results.md").write_text(report.markdown(run), encoding="utf-8")
+    if OURS in run.left_out or any(results.failures for results in run.workloads.values()):
+        return FAILED
+    if arguments.record:
+        _record(run)
+    return _judged(run) if arguments.quick and not arguments.record else WITHIN_BOUNDS
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    options = argparse.ArgumentParser(
+        description="Measure ours beside what a user would pick instead.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument(
+        "--scale", type=_scale, default=1.0, help="share of the full size: `quick` is one tenth (default: 1)"
+    )
+    options.add_argument(
+        "--workloads", type=_among(WORKLOADS), default=list(WORKLOADS), help=f"of {','.join(WORKLOADS)}"
+    )
+    options.add_argument(
+        "--tools", type=_tools, default=list(TOOLS), help=f"of {','.join(TOOLS)}; `floors` stands for all floors"
+    )
+    operations = [operation.value for operation in Operation]
+    options.add_argument("--operations", type=_among(operations), default=operations, help=f"of {','.join(operations)}")
+    options.add_argument("--rounds", type=int, choices=range(1, MOST_ROUNDS + 1), default=3, help="default: 3")
+    options.add_argument("--base", type=Path, default=Path("/var/tmp"), help="where the data lies (default: /var/tmp)")  # noqa: S108
+    options.add_argument("--output", type=Path, help="directory for results.json and results.md")
+    options.add_argument("--quick", action="store_true", help=f"stands for {shlex.join(QUICK)}, judged by the bounds")
+    options.add_argument("--record", action="store_true", help="with --quick: make what is measured the new bounds")
+    arguments = options.parse_args(words)
+    if arguments.record and not arguments.quick:
+        options.error("--record needs --quick")
+    return options.parse_args([*words, *QUICK]) if arguments.quick else arguments
+
+
+def _scale(text: str) -> float:
+    scale = QUICK_SCALE if text == "quick" else float(text)
+    if not 0 < scale <= 1:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
+    return scale
+
+
+def _among(known: Sequence[str] | dict[str, type]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        if strangers := [name for name in chosen if name not in known]:
+            raise argparse.ArgumentTypeError(f"knows no {', '.join(strangers)}; there are {', '.join(known)}")
+        return [name for name in known if name in chosen]
+
+    return parse
+
+
+def _tools(text: str) -> list[str]:
+    words = [name for word in text.split(",") for name in (sorted(FLOORS) if word == "floors" else [word])]
+    return _among(TOOLS)(",".join(words))
+
+
+def _measure(lab: Lab, arguments: argparse.Namespace) -> result.Run:
+    command = shlex.join(["benchmarks/run.py", *sys.argv[1:]])
+    run = result.Run(command, arguments.scale, arguments.rounds, result.now(), result.machine(lab.base))
+    tools = _available([TOOLS[name] for name in arguments.tools], run.left_out)
+    run.versions = {tool.name: tool.version() for tool in tools}
+    operations = [Operation(name) for name in arguments.operations]
+    for key in arguments.workloads:
+        workload = WORKLOADS[key](arguments.scale)
+        chosen = [tool for tool in tools if not workload.tools or tool.floor or tool.name in workload.tools]
+        run.workloads[key] = Course(lab, workload, chosen).carry_out(operations, arguments.rounds)
+    return run
+
+
+def _available(tools: Sequence[type[Tool]], left_out: dict[str, str]) -> list[type[Tool]]:
+    available = []
+    for tool in tools:
+        try:
+            install(tool.packages)
+        except UnavailableError as error:
+            print(f"benchmark: {tool.name} is left out: {error}", file=sys.stderr)
+            left_out[tool.name] = str(error)
+        else:
+            available.append(tool)
+    return available
+
+
+def _record(run: result.Run) -> None:
+    recorded = []
+    for key, results in run.workloads.items():
+        found = medians(results.samples)
+        for operation in TIMED:
+            best = against_best(found, OURS, peers(operation), operation)
+            floor = against_floor(found, OURS, FLOORS, operation)
+            recorded += bounds.record(key, [ratio for ratio in (best, floor) if ratio], run.versions)
+    bounds.write(bounds.PATH, recorded, run.command)
+
+
+def _judged(run: result.Run) -> int:
+    verdicts = [
+        bounds.judge(bound, medians(run.workloads[bound.workload].samples), OURS, run.versions)
+        for bound in bounds.read(bounds.PATH)
+    ]
+    for verdict in verdicts:
+        print(
+            f"{'WORSE' if verdict.exceeded else 'ok' if verdict.exceeded is False else '--'}\t{verdict.bound}\t{verdict.words}"
+        )
+    if all(verdict.exceeded is None for verdict in verdicts):
+        print("benchmark: no bound could be judged", file=sys.stderr)
+        return FAILED
+    return WORSE if any(verdict.exceeded for verdict in verdicts) else WITHIN_BOUNDS

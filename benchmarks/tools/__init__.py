@@ -1,0 +1,1 @@
+"""Ours, the peers and the floors: how each one does each operation."""
