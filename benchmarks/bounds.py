@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from benchmarks.measure import Figures
 from benchmarks.ratios import Medians, Ratio
 from benchmarks.tools.tool import Operation
 
 PATH = Path(__file__).with_name("bounds.json")
-# Worse than the bound by a third fails; so many seconds more than the bound are never worth a word.
+# Worse than its bound by a third fails.
 _TOLERANCE = 4 / 3
-_SLACK_SECONDS = 0.5
+# On a busy machine the wall time tells how busy it is: more than this share of its CPU time used by others.
+_QUIET = 0.15
+
+
+class Figure(StrEnum):
+    """What is bounded. CPU time and bytes hardly depend on what else the machine does."""
+
+    WALL = "wall"
+    CPU = "cpu"
+    WIRE = "wire"
+
+
+# So much more than the bound is never worth a word.
+_SLACK = {Figure.WALL: 0.5, Figure.CPU: 0.5, Figure.WIRE: 20_000}
 
 
 @dataclass(frozen=True)
 class Bound:
-    """On ``workload`` ours took ``ratio`` times as long for ``operation`` as ``other`` of that ``version``."""
+    """On ``workload`` ours took ``ratio`` times the ``figure`` of ``other`` (of that ``version``) for ``operation``."""
 
     workload: str
     operation: Operation
+    figure: Figure
     other: str
     version: str
     ratio: float
 
     def __str__(self) -> str:
-        return f"{self.workload} {self.operation}: {self.ratio:.2f} x {self.other} {self.version}".rstrip()
+        return (
+            f"{self.workload} {self.operation}, {self.figure}: {self.ratio:.2f} x {self.other} {self.version}".rstrip()
+        )
 
 
 @dataclass(frozen=True)
@@ -38,26 +56,44 @@ class Verdict:
     words: str
     exceeded: bool | None
 
+    def __str__(self) -> str:
+        return f"{_MARKS[self.exceeded]:6}{self.bound}: {self.words}"
 
-def record(workload: str, ratios: Iterable[Ratio], versions: Mapping[str, str]) -> list[Bound]:
-    """The bounds that what was measured just now keeps exactly."""
-    return [
-        Bound(workload, ratio.operation, ratio.other, versions.get(ratio.other, ""), round(ratio.value, 2))
-        for ratio in ratios
-    ]
+
+_MARKS = {True: "WORSE", False: "ok", None: "-"}
+
+
+def record(
+    workload: str, ratios: Iterable[Ratio], found: Medians, ours: str, versions: Mapping[str, str]
+) -> Iterator[Bound]:
+    """The bounds that what was measured just now keeps exactly; of ``ratios`` only who was compared counts."""
+    for ratio in ratios:
+        own, other = found[ours][ratio.operation], found[ratio.other][ratio.operation]
+        for figure in Figure:
+            if _value(other, figure) > 0:
+                value = round(_value(own, figure) / _value(other, figure), 2)
+                yield Bound(workload, ratio.operation, figure, ratio.other, versions.get(ratio.other, ""), value)
 
 
 def judge(bound: Bound, found: Medians, ours: str, versions: Mapping[str, str]) -> Verdict:
     """Compare what was measured with a bound. A tool of another version is another tool."""
     version = versions.get(bound.other, "")
     if version != bound.version:
-        return Verdict(bound, f"not judged: here is {bound.other} {version}", None)
+        return Verdict(bound, f"not judged, here is version {version or 'none'}", None)
     try:
-        own, other = found[ours][bound.operation].wall, found[bound.other][bound.operation].wall
+        own, other = found[ours][bound.operation], found[bound.other][bound.operation]
     except KeyError:
-        return Verdict(bound, "not judged: it was not measured", None)
-    exceeded = own > bound.ratio * _TOLERANCE * other + _SLACK_SECONDS
-    return Verdict(bound, f"{own:.2f} s / {other:.2f} s = {own / max(other, 1e-9):.2f}", exceeded)
+        return Verdict(bound, "not judged, it was not measured", None)
+    foreign = max(own.foreign, other.foreign)
+    if bound.figure is Figure.WALL and foreign > _QUIET:
+        return Verdict(bound, f"not judged, others used {foreign:.0%} of the machine", None)
+    mine, theirs = _value(own, bound.figure), _value(other, bound.figure)
+    exceeded = mine > bound.ratio * _TOLERANCE * theirs + _SLACK[bound.figure]
+    return Verdict(bound, f"{mine:.2f} / {theirs:.2f} = {mine / theirs if theirs else float('inf'):.2f}", exceeded)
+
+
+def _value(figures: Figures, figure: Figure) -> float:
+    return float(getattr(figures, figure))
 
 
 def write(path: Path, bounds: Iterable[Bound], command: str) -> None:
@@ -69,6 +105,6 @@ def write(path: Path, bounds: Iterable[Bound], command: str) -> None:
 def read(path: Path) -> list[Bound]:
     """The recorded bounds."""
     return [
-        Bound(**{**line, "operation": Operation(line["operation"])})
+        Bound(**{**line, "operation": Operation(line["operation"]), "figure": Figure(line["figure"])})
         for line in json.loads(path.read_text(encoding="utf-8"))["bounds"]
     ]

@@ -9,17 +9,21 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import bounds, report, result
+from benchmarks import bounds, chart, report, result
 from benchmarks.data.catalog import WORKLOADS
 from benchmarks.lab import Lab, opened
-from benchmarks.packages import UnavailableError, install
+from benchmarks.packages import UnavailableError
 from benchmarks.ratios import TIMED, against_best, against_floor, medians
 from benchmarks.schedule import MOST_ROUNDS, Course
 from benchmarks.tools.catalog import FLOORS, OURS, TOOLS, peers
 from benchmarks.tools.tool import Operation, Tool
 
 QUICK_SCALE = 0.1
-QUICK = ("--scale", "quick", "--workloads", "W3", "--tools", "sedai,rsync,rsync + SFV,floors")
+QUICK = (
+    *("--scale", "quick", "--workloads", "W3", "--tools", "sedai,rsync,rsync + SFV,floors"),
+    *("--operations", "first,changed,nothing,verify_ten,restore,prune"),
+    *("--memory", "4"),
+)
 WITHIN_BOUNDS, WORSE, FAILED = 0, 1, 3
 
 _EPILOG = """\
@@ -41,7 +45,7 @@ def main() -> int:
     if os.geteuid() != 0:
         os.execvp("sudo", ["sudo", sys.executable, *sys.argv])  # noqa: S606
     try:
-        with opened(arguments.base) as lab:
+        with opened(arguments.base, arguments.memory) as lab:
             run = _measure(lab, arguments)
     except UnavailableError as error:
         print(f"benchmark: {error}", file=sys.stderr)
@@ -51,9 +55,7 @@ def main() -> int:
         return FAILED
     print(report.markdown(run))
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        run.write(arguments.output / "results.json")
-        (arguments.output / "results.md").write_text(report.markdown(run), encoding="utf-8")
+        _publish(run, arguments.output)
     if OURS in run.left_out or any(results.failures for results in run.workloads.values()):
         return FAILED
     if arguments.record:
@@ -80,7 +82,10 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     options.add_argument("--operations", type=_among(operations), default=operations, help=f"of {','.join(operations)}")
     options.add_argument("--rounds", type=int, choices=range(1, MOST_ROUNDS + 1), default=3, help="default: 3")
     options.add_argument("--base", type=Path, default=Path("/var/tmp"), help="where the data lies (default: /var/tmp)")  # noqa: S108
-    options.add_argument("--output", type=Path, help="directory for results.json and results.md")
+    options.add_argument(
+        "--memory", type=int, default=0, metavar="GIB", help="use a disk in memory of that size instead"
+    )
+    options.add_argument("--output", type=Path, help="directory for results.json, results.md and results.png")
     options.add_argument("--quick", action="store_true", help=f"stands for {shlex.join(QUICK)}, judged by the bounds")
     options.add_argument("--record", action="store_true", help="with --quick: make what is measured the new bounds")
     arguments = options.parse_args(words)
@@ -128,7 +133,7 @@ def _available(tools: Sequence[type[Tool]], left_out: dict[str, str]) -> list[ty
     available = []
     for tool in tools:
         try:
-            install(tool.packages)
+            tool.provide()
         except UnavailableError as error:
             print(f"benchmark: {tool.name} is left out: {error}", file=sys.stderr)
             left_out[tool.name] = str(error)
@@ -137,14 +142,24 @@ def _available(tools: Sequence[type[Tool]], left_out: dict[str, str]) -> list[ty
     return available
 
 
+def _publish(run: result.Run, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    run.write(directory / "results.json")
+    (directory / "results.md").write_text(f"# Results\n\n{report.markdown(run)}", encoding="utf-8")
+    try:
+        chart.write(run, directory / "results.png")
+    except UnavailableError as error:
+        print(f"benchmark: no picture: {error}", file=sys.stderr)
+
+
 def _record(run: result.Run) -> None:
-    recorded = []
+    recorded: list[bounds.Bound] = []
     for key, results in run.workloads.items():
         found = medians(results.samples)
         for operation in TIMED:
             best = against_best(found, OURS, peers(operation), operation)
             floor = against_floor(found, OURS, FLOORS, operation)
-            recorded += bounds.record(key, [ratio for ratio in (best, floor) if ratio], run.versions)
+            recorded += bounds.record(key, [ratio for ratio in (best, floor) if ratio], found, OURS, run.versions)
     bounds.write(bounds.PATH, recorded, run.command)
 
 
@@ -153,10 +168,7 @@ def _judged(run: result.Run) -> int:
         bounds.judge(bound, medians(run.workloads[bound.workload].samples), OURS, run.versions)
         for bound in bounds.read(bounds.PATH)
     ]
-    for verdict in verdicts:
-        print(
-            f"{'WORSE' if verdict.exceeded else 'ok' if verdict.exceeded is False else '--'}\t{verdict.bound}\t{verdict.words}"
-        )
+    print(*verdicts, sep="\n")
     if all(verdict.exceeded is None for verdict in verdicts):
         print("benchmark: no bound could be judged", file=sys.stderr)
         return FAILED

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import cgroup
 from benchmarks.cgroup import Group
+from benchmarks.memory_disk import in_memory
 from benchmarks.packages import UnavailableError, install
 from benchmarks.wire import Wire
 
@@ -124,8 +125,8 @@ def remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened(parent: Path) -> Iterator[Lab]:
-    """The lab, in a new directory below ``parent``; nothing of it is left afterwards.
+def opened(parent: Path, memory_gib: int) -> Iterator[Lab]:
+    """The lab, in a new directory below ``parent``, or in memory; nothing of it is left afterwards.
 
     Two benchmarks on one machine would measure each other, so the second one waits.
 
@@ -144,11 +145,16 @@ def opened(parent: Path) -> Iterator[Lab]:
         stack.callback(_remove_account)
         base = Path(tempfile.mkdtemp(prefix="sedai-bench-", dir=parent))
         stack.callback(remove, base)
+        if memory_gib:
+            stack.enter_context(in_memory(base, memory_gib))
         port = _free_port()
         _furnish(base, port)
         wire = stack.enter_context(Wire(port))
         listener = _start(base, port, groups[1])
         stack.callback(_stop, listener)
+        for group in groups:  # before the directory goes in which they work
+            stack.callback(group.remove)
+        stack.callback(_deaf)
         yield Lab(base, port, groups[0], groups[1], wire, listener.pid)
 
 
@@ -160,6 +166,12 @@ def _interruptible() -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop)
+
+
+def _deaf() -> None:
+    """Nothing stops what takes everything away, which is short."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _make_account() -> None:

@@ -37,18 +37,30 @@ class Figures:
     """What one operation took. Seconds and bytes.
 
     ``wall``: until the client's last command has ended. ``background``: from then on until the server is idle again; CPU
-    and memory count until then. ``sent`` and ``received``: IP packets as the client sees them.
+    and memory count until then. ``foreign``: the share of the machine's CPU time that others used meanwhile, 0 to 1. ``sent``
+    and ``received``: IP packets as the client sees them.
     """
 
     wall: float
     background: float
     client_cpu: float
     server_cpu: float
+    foreign: float
     largest_bytes: int
     largest_name: str
     sum_bytes: int
     sent: int
     received: int
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of both sides."""
+        return self.client_cpu + self.server_cpu
+
+    @property
+    def wire(self) -> int:
+        """Bytes in both directions."""
+        return self.sent + self.received
 
 
 def measure(lab: Lab, commands: Sequence[Command]) -> Figures:
@@ -60,7 +72,7 @@ def measure(lab: Lab, commands: Sequence[Command]) -> Figures:
     # What was written before is not to be paid for by whoever comes next.
     os.sync()
     groups = (lab.client_group, lab.server_group)
-    cpu, wire = [group.cpu_seconds() for group in groups], lab.wire.count()
+    cpu, busy, wire = [group.cpu_seconds() for group in groups], busy_seconds(), lab.wire.count()
     with MemorySampler(lab.processes) as memory:
         began = time.monotonic()
         for command in commands:
@@ -69,18 +81,26 @@ def measure(lab: Lab, commands: Sequence[Command]) -> Figures:
         await_idle(lab)
         idle = time.monotonic()
     client_cpu, server_cpu = (group.cpu_seconds() - before for group, before in zip(groups, cpu, strict=True))
+    others = max(0.0, busy_seconds() - busy - client_cpu - server_cpu)
     after = lab.wire.count()
     return Figures(
         wall=ended - began,
         background=idle - ended,
         client_cpu=client_cpu,
         server_cpu=server_cpu,
+        foreign=others / (idle - began) / (os.cpu_count() or 1),
         largest_bytes=memory.largest_bytes,
         largest_name=memory.largest_name,
         sum_bytes=memory.sum_bytes,
         sent=after.sent - wire.sent,
         received=after.received - wire.received,
     )
+
+
+def busy_seconds() -> float:
+    """CPU time that the whole machine has used, or was kept from using by its host. See proc_stat(5)."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def run(lab: Lab, command: Command) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "bench"
+_MIRROR = "http://deb.debian.org/debian"
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 class UnavailableError(Exception):
@@ -40,25 +42,41 @@ def install(packages: Iterable[str]) -> None:
         _apt("install", "--yes", "--no-install-recommends", *missing)
 
 
-def unpacked(package: str) -> Path:
-    """Where the files of a Debian package lie that is fetched but not installed.
+def unpacked(package: str, suite: str = "") -> Path:
+    """Where the files of a Debian package lie that is fetched but not installed; of another release where ``suite`` names one.
 
     Raises:
         UnavailableError: apt can't fetch it.
     """
-    place = CACHE / package
+    place = CACHE / suite / package
     if place.is_dir():
         return place
-    _refresh()
-    work = CACHE / f"{package}.new"
+    work = CACHE / "fetching"
     shutil.rmtree(work, ignore_errors=True)
     (work / "tree").mkdir(parents=True)
-    _apt("download", package, directory=work)
+    options = _release(suite, work) if suite else []
+    _apt(*options, "update")
+    _apt(*options, "download", package, directory=work)
     [archive] = work.glob("*.deb")
     subprocess.run(["dpkg-deb", "--extract", archive, work / "tree"], check=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     (work / "tree").rename(place)
     shutil.rmtree(work)
     return place
+
+
+def _release(suite: str, work: Path) -> list[str]:
+    """Options with which apt knows that release only, and this machine's own lists stay as they are."""
+    sources, lists = work / "sources.list", work / "lists"
+    sources.write_text(f"deb [signed-by={_KEYRING}] {_MIRROR} {suite} main\n")
+    lists.mkdir()
+    places = {
+        "Etc::SourceList": sources,
+        "Etc::SourceParts": "/dev/null",
+        "State::Lists": lists,
+        "Cache": work / "cache",
+    }
+    return [word for name, place in places.items() for word in ("-o", f"Dir::{name}={place}")]
 
 
 def python_packages(name: str, packages: Sequence[str]) -> Path:

@@ -37,6 +37,7 @@ def middle(samples: Sequence[Figures]) -> Figures:
         background=median(sample.background for sample in samples),
         client_cpu=median(sample.client_cpu for sample in samples),
         server_cpu=median(sample.server_cpu for sample in samples),
+        foreign=median(sample.foreign for sample in samples),
         sum_bytes=max(sample.sum_bytes for sample in samples),
         sent=round(median(sample.sent for sample in samples)),
         received=round(median(sample.received for sample in samples)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from statistics import median
 
 from benchmarks.measure import Figures
 from benchmarks.ratios import TIMED, Medians, against_best, against_floor, medians
@@ -38,6 +39,8 @@ def _workload(results: Results) -> list[str]:
     found = medians(results.samples)
     lines = [f"## {results.workload}: {results.title}", ""]
     lines += [f"{results.files:,} files, {results.bytes / 1e6:,.0f} MB."]
+    shares = [figures.foreign for by_operation in found.values() for figures in by_operation.values()]
+    lines[-1] += f" Others used {median(shares):.0%} of the machine's CPU time (median), at most {max(shares):.0%}."
     lines += [f"\nFailed: {tool}: {why}" for tool, why in results.failures.items()]
     lines += ["", "Wall seconds:", "", *_figures(found, lambda figures: f"{figures.wall:.2f}")]
     lines += ["", "Ours as a multiple of the best peer and of the floor:", "", *_ratios(found)]

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -30,8 +31,10 @@ class Run:
     workloads: dict[str, Results] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Write the file."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write the file, one sample a line."""
+        text = json.dumps(dataclasses.asdict(self), indent=1)
+        lines = re.sub(r"\n {6,}", " ", text)
+        path.write_text(lines + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Run:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from benchmarks.lab import Lab
 from benchmarks.measure import Command
+from benchmarks.packages import install
 
 
 class Operation(StrEnum):
@@ -44,6 +45,15 @@ class Tool(ABC):
     def __init__(self, lab: Lab, source: Path) -> None:
         self.lab = lab
         self.source = source
+
+    @classmethod
+    def provide(cls) -> None:
+        """Install what is missing.
+
+        Raises:
+            UnavailableError: it can't be had.
+        """
+        install(cls.packages)
 
     @classmethod
     def version(cls) -> str:
