@@ -41,7 +41,7 @@ exit codes: 0 done, 1 a ratio is worse than its bound by a third, 2 usage, 3 som
 
 def main() -> int:
     """Run the benchmark; the exit code."""
-    arguments = _arguments(sys.argv[1:])
+    arguments = parse(sys.argv[1:])
     if os.geteuid() != 0:
         os.execvp("sudo", ["sudo", sys.executable, *sys.argv])  # noqa: S606
     try:
@@ -63,7 +63,8 @@ def main() -> int:
     return _judged(run) if arguments.quick and not arguments.record else WITHIN_BOUNDS
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What ``words`` ask for."""
     options = argparse.ArgumentParser(
         description="Measure ours beside what a user would pick instead.",
         epilog=_EPILOG,

@@ -8,12 +8,14 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.data.workload import Workload
 from benchmarks.lab import Lab, remove
 from benchmarks.measure import Command, Figures, OperationFailedError, await_idle, measure, run
 from benchmarks.tools.tool import Operation, Tool
 
+T = TypeVar("T")
 GENERATIONS = 10
 # The first backup and four pairs of a changed and an unchanged one make nine generations.
 MOST_ROUNDS = 4
@@ -35,7 +37,7 @@ class Results:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def turns(tools: Sequence[Tool], turn: int) -> list[Tool]:
+def turns(tools: Sequence[T], turn: int) -> list[T]:
     """``tools`` in the order of this turn: each one comes first once."""
     begin = turn % len(tools) if tools else 0
     return [*tools[begin:], *tools[:begin]]

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import command_line
+
 ROOT = Path(__file__).parents[2]
 # Each page and its twin.
 PAIRS = [
     ("README.md", "README.ja.md"),
     ("docs/restore.md", "docs/restore.ja.md"),
     ("docs/security.md", "docs/security.ja.md"),
+    ("docs/performance/README.md", "docs/performance/README.ja.md"),
 ]
 PAGES = [page for pair in PAIRS for page in pair]
+# Those that tell what to type on the machines; the one on speed is about a checkout alone.
+HANDBOOK = [pair for pair in PAIRS if "performance" not in pair[0]]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -60,7 +65,7 @@ def test_both_languages_have_the_same_shape(english: str, japanese: str) -> None
 
 def test_every_page_has_a_twin_or_is_for_developers() -> None:
     pages = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
-    assert pages == {*PAGES, "CHANGELOG.md", "docs/development.md"}
+    assert pages == {*PAGES, "CHANGELOG.md", "docs/development.md", "docs/performance/results.md"}
 
 
 @pytest.mark.parametrize("name", [*PAGES, "docs/development.md"])
@@ -75,14 +80,24 @@ def test_links_lead_somewhere(name: str) -> None:
         assert not anchor or anchor in anchors(there), f"{name} links to {link}"
 
 
-def test_make_targets_exist() -> None:
+@pytest.mark.parametrize(
+    "page, needed", [("README.md", {"demo", "test"}), ("docs/performance/README.md", {"bench", "bench-quick"})]
+)
+def test_make_targets_exist(page: str, needed: set[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    made = re.findall(r"^make ([a-z-]+)", README, re.MULTILINE)
-    assert {"demo", "test"} <= set(made)
-    assert set(made) <= targets
+    made = set(re.findall(r"^make ([a-z-]+)", read(page), re.MULTILINE))
+    assert needed <= made <= targets
 
 
-@pytest.mark.parametrize("page", PAGES)
+def test_the_benchmark_can_be_called_as_told() -> None:
+    calls = re.findall(r"^benchmarks/run.py (.*)$", read("docs/performance/README.md"), re.MULTILINE)
+    assert len(calls) > 3
+    for words in calls:
+        if words != "--help":
+            command_line.parse(words.split())
+
+
+@pytest.mark.parametrize("page", [page for pair in HANDBOOK for page in pair])
 def test_playbooks_exist(page: str) -> None:
     playbooks = set(re.findall(r"(?:playbooks/\w+|site)\.yml", read(page)))
     assert playbooks
@@ -100,7 +115,7 @@ def told(program: str, *verb: str) -> str:
     return shown.stdout
 
 
-@pytest.mark.parametrize("page", [english for english, _ in PAIRS])
+@pytest.mark.parametrize("page", [english for english, _ in HANDBOOK])
 def test_programs_know_the_verbs_and_options_that_are_told(page: str) -> None:
     commands = re.findall(r"^/root/project/scripts/(\w+\.py)(.*)$", read(page), re.MULTILINE)
     assert len(commands) > 3
