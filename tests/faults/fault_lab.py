@@ -47,7 +47,8 @@ MOUNTS = {"client": "/root", "server": "/server"}
 CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 
 # What a run may leave in the client's state, and on the server in the client's directory and below incoming.
-_STATE = {"alerts", "base.manifest", "changes", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json"}
+_STATE = {"alerts", "base.manifest", "changes", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
+          "signed.json", "unsigned"}  # fmt: skip
 _CLIENT = {"checked", "generations", "incoming", "latest", "lock", "sequence", "usage"}
 _INCOMING = {"clock_skew", "delta", "no-base"}
 
@@ -296,8 +297,10 @@ class Machine:
         client = set(self.root(f"ls {STORE}").split()) - _CLIENT
         incoming = set(self.root(f"ls {STORE}/incoming").split()) - _INCOMING
         delta = self.root(f"ls -A {STORE}/incoming/delta").split("\n")
+        unsigned = self.root(f"ls -A {STATE}/unsigned 2>/dev/null || true").split("\n")
         temporary = self.root("ls -A /tmp").split("\n")
-        trees = {"state": state, "client": client, "incoming": incoming, "delta": delta, "/tmp": temporary}
+        trees = {"state": state, "client": client, "incoming": incoming, "delta": delta, "/tmp": temporary,
+                 "unsigned": unsigned}  # fmt: skip
         return [f"{where}/{name}" for where, names in trees.items() for name in sorted(names) if name]
 
     def assert_whole(self) -> None:

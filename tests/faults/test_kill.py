@@ -27,7 +27,8 @@ from fault_lab import (
 
 KILLED = -9
 # Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
-# and `settle` are the client's own, `seal` to `prune` happen within the server's seal, `record` is what the client does then.
+# and `settle` are the client's own, `seal` to `prune` happen within the server's seal, `sign` hands the signature over,
+# `record` is what the client does then.
 VICTIMS = {
     "connect": ("client", "ssh"),
     "begin": ("client", "ssh", "sshd", "gate"),
@@ -39,6 +40,7 @@ VICTIMS = {
     "link": ("client", "ssh", "sshd", "gate"),
     "publish": ("client", "sshd", "gate"),
     "prune": ("client", "ssh", "sshd", "gate"),
+    "sign": ("client", "ssh", "sshd", "gate"),
     "record": ("client", "ssh"),
 }
 ALL = [(phase, role) for phase, roles in VICTIMS.items() for role in roles]
@@ -49,6 +51,7 @@ QUICK = [
     ("scan", "ssh"),
     ("link", "gate"),
     ("prune", "gate"),
+    ("sign", "gate"),
 ]
 TURNS = 6 if FULL else 1
 FEWEST = 200 if FULL else 5
@@ -83,6 +86,8 @@ def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans:
             assert "stale" in machine.texts(machine.told() - told)
     elif done.status == NOT_DONE:
         assert machine.told() - told, "nobody was told"
+    elif hit == "sign" and done.status == FINDINGS:
+        assert sealed and machine.told() - told, done.output
     else:
         assert done.status == CLEAN and sealed, done.output
     return hit

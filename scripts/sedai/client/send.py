@@ -128,7 +128,9 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
         _end(process)
     if failures:
         raise failures[0]
-    sent.complaints = [line.decode(errors="replace").rstrip() for line in errors]
+    # Where the shared connection is gone, ssh says so and makes one of its own: nothing is missing by that.
+    complaints = (line.decode(errors="replace").rstrip() for line in errors)
+    sent.complaints = [line for line in complaints if not line.startswith("Control socket connect(")]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
