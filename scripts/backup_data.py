@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sedai.client.program import Result, carry_out, exit_with, open_context, parser
+from sedai.client.program import Result, carry_out, exit_with, open_context, parser, positive
 from sedai.client.run_backup import back_up, summary
 from sedai.core.errors import ExitCode, LockedError
 
@@ -17,6 +17,8 @@ EXAMPLES = """\
   backup_data.py --resume       end a pause (of a machine that took another's place), then back up
   backup_data.py --forget main/shop
                                 back up; a database that is not here any more need not be in it
+  backup_data.py --rehash       back up, then read all that did not change again: has it rotted on this machine?
+  backup_data.py --rehash 30    the same for a thirtieth, the next one each time
   backup_data.py --quiet        say nothing unless something is wrong (for cron)
 """
 
@@ -34,6 +36,15 @@ def main() -> ExitCode:
         metavar="NAME",
         help="a database that is gone for good: server/database",
     )
+    options.add_argument(
+        "--rehash",
+        nargs="?",
+        type=positive,
+        const=1,
+        default=0,
+        metavar="SHARES",
+        help="then read unchanged files again: all, or one of so many shares",
+    )
     options.add_argument("--json", action="store_true", help="print the run record as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last backup is older than a day")
@@ -42,14 +53,17 @@ def main() -> ExitCode:
     if arguments.catch_up and not context.state.is_due("backup"):
         return ExitCode.CLEAN
     if arguments.dry_run:
-        result = back_up(context, dry_run=True, quiet=arguments.quiet or arguments.json, forget=arguments.forget)
+        quiet = arguments.quiet or arguments.json
+        result = back_up(context, dry_run=True, quiet=quiet, forget=arguments.forget, shares=arguments.rehash)
         code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
     else:
         quiet = arguments.quiet or arguments.json
 
         def work() -> Result:
             try:
-                return back_up(context, quiet=quiet, resume=arguments.resume, forget=arguments.forget)
+                return back_up(
+                    context, quiet=quiet, resume=arguments.resume, forget=arguments.forget, shares=arguments.rehash
+                )
             except LockedError:
                 if arguments.catch_up:
                     return Result(idle=True)  # what was missed is being caught up already

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Try a restore: bring files and databases back into a throw-away place, compare them, and leave nothing behind."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sedai.client import drill
 from sedai.client.drill import Wishes
-from sedai.client.program import carry_out, exit_with, open_context, parser
+from sedai.client.program import carry_out, exit_with, open_context, parser, positive
 from sedai.core.errors import ExitCode
 
 EXAMPLES = """\
@@ -48,14 +47,6 @@ def main() -> ExitCode:
     elif result.findings or not arguments.quiet:
         print(drill.summary(result), end="")
     return code
-
-
-def positive(text: str) -> int:
-    """A number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ class TestPrograms:
         backup, check, drill = (f"'{SCRIPTS}/{program}'" for program in programs)
         lines = [line for line in client.check_output("crontab -l -u person").splitlines() if line[0] != "#"]
         assert lines == [
-            f"*/20 1-5,7 * * 1-5 {backup} --quiet",
+            f"*/20 1-5,7 * * 1-5 {backup} --quiet --rehash 30",
             f"1 2 3 4 5 {check} --quiet",
             f"45 5 * * 0 {check} --level full --all --quiet",
             f"15 6 1 * * {drill} --quiet",

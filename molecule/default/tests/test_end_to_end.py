@@ -206,6 +206,37 @@ class TestIntegrity:
         assert f"{data}/5" in new_mail("integrity check found")
         assert client.check()["findings"] == []
 
+    def test_rot_on_the_client_is_named_and_never_backed_up(
+        self, client: Client, server: Host, new_mail: NewMail
+    ) -> None:
+        """In memory a mapped page can change while size, times and inode stay, as they do on a disk that rots."""
+        path = "/dev/shm/rotting/file"
+        rotter = (
+            f"import mmap, os, time; page = mmap.mmap(open('{path}', 'r+b').fileno(), 0); page[0] = page[0]; "
+            "open('/root/mapped', 'w')\nwhile not os.path.exists('/root/rot'): time.sleep(0.1)\n"
+            "page[0] ^= 1; os.rename('/root/rot', '/root/rotted')"
+        )
+        client.host.run_expect([0], f"mkdir -p {path[:-5]} && echo 'good bytes' > {path} && rm -f /root/rot*")
+        client.host.run_expect([0], f"nohup python3 -c {shlex.quote(rotter)} >/root/rotter.out 2>&1 &")
+        wait_for("the mapping", lambda: client.host.file("/root/mapped").exists)
+        text = client.host.file(CONFIGURATION).content_string + '\n[[sources]]\npath = "/dev/shm/rotting"\n'
+        client.write("/root/rotting.toml", text)
+        own = ("--config", "/root/rotting.toml")
+        client.host.run_expect([0], "sleep 0.2")
+        client.backup(*own)
+        client.host.run_expect([0], "touch /root/rot")
+        wait_for("the rot", lambda: client.host.file("/root/rotted").exists)
+        assert client.host.check_output(f"cat {path}") != "good bytes"
+        assert client.backup(*own)["findings"] == []  # a scan sees nothing
+        record = client.backup(*own, "--rehash", expect=1)
+        assert [(finding["code"], "/" + finding["path"]) for finding in record["findings"]] == [("rotten", path)]
+        assert f"{path} has other bytes now" in new_mail("backup done, 1 finding")
+        assert server.check_output(f"cat {STORE}/{record['generation']}/tree{path}") == "good bytes"
+        client.program("restore_data.py", "restore", "--overwrite", path)
+        assert client.host.check_output(f"cat {path}") == "good bytes"
+        assert client.backup(*own, "--rehash")["findings"] == []
+        client.host.run_expect([0], f"rm -r {path[:-5]} /root/mapped /root/rotted")
+
 
 class TestFailure:
     """Nothing fails silently."""

@@ -20,6 +20,7 @@ from sedai.client.databases.lasting import Lasting
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.progress import Reporter, size
+from sedai.client.rehash import sent_rotten
 from sedai.client.scan import Problem, Scan
 from sedai.client.signing import sign_pending
 from sedai.client.stage import Staged
@@ -71,6 +72,9 @@ class Run:
         self._outcome = Outcome(Tally(), list(staged.problems))
         self._started = datetime.now(UTC)
         self._devices: dict[bytes, int] = {}
+        # What the server's base has not whole: lines of the base's manifest, and paths of which it has nothing.
+        self._spoiled: list[bytes] = []
+        self._lost: set[bytes] = set()
 
     def carry_out(self, *, dry_run: bool = False) -> Outcome:
         """Run all phases.
@@ -89,6 +93,8 @@ class Run:
         base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
         with self._timed("scan"):
             self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]})
+        # An earlier server does not say what is lost.
+        self._lost = {wire.unpack(path) for path in begun.get("lost", ())} & set(map(manifest.line_path, self._spoiled))
         tally = outcome.tally
         self._reporter.say(
             f"scan: {tally.entries} entries: {tally.new} new, {tally.modified} changed, {tally.removed} removed, "
@@ -129,7 +135,7 @@ class Run:
 
         base_lines = manifest.read(base_manifest) if base_manifest else iter(())
         if base_manifest and wanted:
-            base_lines = _spoil(base_lines, wanted, _groups(manifest.read(base_manifest), wanted))
+            base_lines = _spoil(base_lines, wanted, _groups(manifest.read(base_manifest), wanted), self._spoiled)
         scan = Scan(self._config, had_entries)
         lasting = Lasting(self._config, self._staged.gone)
         with self._state.plan.open("wb") as stream:
@@ -206,14 +212,20 @@ class Run:
         found: settle.Settlement,
         sent: send.Sent,
     ) -> None:
+        rotten = sent_rotten(self._spoiled, sent.digests)
+        for path in rotten:
+            sent.digests.pop(path, None)  # like one that could not be read: the base's bytes stay
+        dropped: list[bytes] = []
         with self._state.changes.open("wb") as stream:
-            for change in settle.changes(self._planned, sent.digests, found):
+            settled = settle.changes(self._planned, sent.digests, found)
+            for change in settle.drop_lost(settled, self._lost, dropped):
                 stream.write(wire.encode_change(change))
             stream.write(wire.CHANGES_END)
         outcome = self._outcome
-        outcome.problems.extend(settle.problems(found, sent.complaints))
+        outcome.problems += [rotten.pop(problem.path, problem) for problem in settle.problems(found, sent.complaints)]
+        outcome.problems += [Problem("lost", path, "nothing that can be read is left here") for path in dropped]
         outcome.not_in_backup = not_in_backup(outcome.problems, outcome.left_out)
-        entries = outcome.tally.entries - found.entries_lost
+        entries = outcome.tally.entries - found.entries_lost - len(dropped)
         request = {
             "base": base,
             "base_manifest_sha256": base_sha256,
@@ -308,12 +320,18 @@ def _groups(lines: Iterator[bytes], wanted: set[bytes]) -> set[LinkGroup]:
     return {group for group in groups if group is not None}
 
 
-def _spoil(lines: Iterator[bytes], wanted: set[bytes], groups: set[LinkGroup]) -> Iterator[bytes]:
-    """The base's lines, those of ``wanted`` paths and ``groups`` with a signature that nothing has: sent again."""
+def _spoil(lines: Iterator[bytes], wanted: set[bytes], groups: set[LinkGroup], spoiled: list[bytes]) -> Iterator[bytes]:
+    """The base's lines, those of ``wanted`` paths and ``groups`` with a signature that nothing has: sent again.
+
+    ``spoiled`` gets these as they were.
+    """
     for line in lines:
         entry = manifest.decode(line)
-        spoiled = entry.path in wanted or entry.link_group in groups
-        yield manifest.encode(entry._replace(ctime_ns=-1)) if spoiled else line
+        if entry.path in wanted or entry.link_group in groups:
+            spoiled.append(line)
+            yield manifest.encode(entry._replace(ctime_ns=-1))
+        else:
+            yield line
 
 
 def _judge(sent: send.Sent) -> None:

@@ -26,7 +26,8 @@ from sedai.core.process import environment, run
 HOST_ALIAS = "sedai-server"
 SSH_FAILED = 255
 
-_KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError}
+# What the gate calls its refusals.
+KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError}
 
 
 class Connection:
@@ -130,7 +131,7 @@ class Connection:
                     continue
                 answer = wire.read_object(line)
                 if "error" in answer:
-                    kind = _KINDS.get(str(answer.get("kind")), ServerError)
+                    kind = KINDS.get(str(answer.get("kind")), ServerError)
                     raise kind(str(answer["error"]), str(answer.get("hint", "")))
                 if "result" in answer:
                     self.result = answer["result"]

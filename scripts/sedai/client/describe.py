@@ -13,6 +13,10 @@ _WORDS = {
     "source_empty": "is empty now; the generation keeps what it held last",
     "source_is_symlink": "is a symbolic link; its target is not backed up",
     "not_mounted": "is not mounted, so what belongs there is not in this backup",
+    "rotten": "has other bytes now, though its times say that nobody wrote to it: it has rotted on this machine, or a program "
+    "changes it behind the file system. The generation keeps the bytes that were backed up; bring them back with "
+    "`restore_data.py restore --overwrite`, or, where the present ones are right, `touch` the file",
+    "lost": "is not in the new generation: the server has lost it, and it can't be sent again; older generations may have it",
     "live_database": "holds files that a database server may be writing, and no dump of it is configured; their copy may "
     "be of no use. Add it to backup_client_databases, exclude it, or name it in backup_client_accept_live",
 }

@@ -74,6 +74,14 @@ def parser(description: str, examples: str) -> argparse.ArgumentParser:
     return made
 
 
+def positive(text: str) -> int:
+    """A number of at least 1, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
 def open_context(name: str, config_path: Path | None) -> Context:
     """Read the configuration, open the log and the state.
 

@@ -13,17 +13,25 @@ from sedai.client.databases.notes import Notes
 from sedai.client.describe import describe
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter, size
+from sedai.client.rehash import rehash
 from sedai.client.stage import look, stage
 from sedai.core import lock, wire
 from sedai.core.errors import PausedError, SedaiError
 
 
 def back_up(
-    context: Context, *, dry_run: bool = False, quiet: bool = False, resume: bool = False, forget: Sequence[str] = ()
+    context: Context,
+    *,
+    dry_run: bool = False,
+    quiet: bool = False,
+    resume: bool = False,
+    forget: Sequence[str] = (),
+    shares: int = 0,
 ) -> Result:
     """Carry out one backup under the client's lock; ``resume`` ends a pause first.
 
-    ``forget`` names databases whose dumps need not stay though this machine has none any more.
+    ``forget`` names databases whose dumps need not stay though this machine has none any more. Of the files that did not
+    change one of ``shares`` parts is read again in the end (1: all, 0: none).
 
     Raises:
         LockedError: another backup runs.
@@ -44,6 +52,8 @@ def back_up(
                 context.outbox.flush(connection)
                 run = backup.Run(context.config, context.state, connection, reporter, staged)
                 outcome = run.carry_out(dry_run=dry_run)
+            rehashed = rehash(context.state, shares, reporter, keep_notes=not dry_run)
+            outcome.problems += rehashed.problems
         except SedaiError as error:
             late = [] if dry_run else _after(context)
             error.message = "\n".join([error.message, *late])
@@ -55,6 +65,7 @@ def back_up(
     record = _record(outcome, dry_run) | {
         "databases": [_database(notes) for notes in staged.notes],
         "canary": {"unmade": staged.unmade},
+        "rehashed": {"files": rehashed.files, "bytes": rehashed.bytes},
     }
     return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
 
@@ -140,6 +151,9 @@ def summary(result: Result) -> str:
             lines.append(
                 f"While it ran {record['vanished']} files vanished and {record['changed_while_read']} kept changing."
             )
+    rehashed = record.get("rehashed", {"files": 0})
+    if rehashed["files"]:
+        lines.append(f"{rehashed['files']} files that did not change were read again ({size(rehashed['bytes'])}).")
     if record["databases"]:
         rows = sum(database["rows"] for database in record["databases"])
         lines.append(f"{len(record['databases'])} database dumps with {rows} rows are in it.")

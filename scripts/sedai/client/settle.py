@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -114,6 +115,28 @@ def changes(
         if unstable or item.path in found.young:
             entry = entry._replace(ctime_ns=0)  # no scan will ever see this signature: it is sent again next time
         yield Change(item.path, manifest.encode(entry), unstable and entry.kind == "f")
+
+
+def drop_lost(settled: Iterable[Change], lost: Iterable[bytes], dropped: list[bytes]) -> Iterator[Change]:
+    """``settled``, and among them the removal of each path of ``lost`` that they don't mend; those go to ``dropped``.
+
+    ``lost``: what the base names and has not any more. Kept as the base has it, it would keep every seal from being made.
+    """
+    remaining = deque(sorted(lost, key=manifest.order))
+    for change in settled:
+        while remaining and manifest.order(remaining[0]) < manifest.order(change.path):
+            yield _drop(remaining, dropped)
+        if remaining and remaining[0] == change.path:
+            remaining.popleft()
+        yield change
+    while remaining:
+        yield _drop(remaining, dropped)
+
+
+def _drop(remaining: deque[bytes], dropped: list[bytes]) -> Change:
+    path = remaining.popleft()
+    dropped.append(path)
+    return Change(path, None)
 
 
 def _latest(planned: Iterable[Planned], found: Settlement) -> Iterator[Planned]:

@@ -51,6 +51,11 @@ class State:
         return self.root / "changes"
 
     @property
+    def rehash(self) -> Path:
+        """Which files have rotted on this machine, and how far the reading of all has come."""
+        return self.root / "rehash.json"
+
+    @property
     def _sealed(self) -> Path:
         return self.root / "sealed.json"
 

@@ -180,21 +180,22 @@ def link(leader: bytes, path: bytes) -> None:
 
 def _xxh128(path: bytes, status: os.stat_result) -> bytes:
     try:
-        return _digest(path)
+        return digest(path)
     except PermissionError:
         if status.st_uid != os.geteuid():
             raise
     # Our own file, of mode 0: opened for this one look.
     os.chmod(path, st.S_IMODE(status.st_mode) | st.S_IRUSR)
     try:
-        return _digest(path)
+        return digest(path)
     finally:
         os.chmod(path, st.S_IMODE(status.st_mode))
 
 
-def _digest(path: bytes) -> bytes:
-    digest = xxhash.xxh3_128()
+def digest(path: bytes) -> bytes:
+    """The XXH128 of the file at ``path``, hexadecimal."""
+    found = xxhash.xxh3_128()
     with open(path, "rb", buffering=0) as stream:
         while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest().encode()
+            found.update(chunk)
+    return found.hexdigest().encode()

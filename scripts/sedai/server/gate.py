@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from logging import Logger
@@ -126,14 +126,28 @@ class Gate:
             newest = self.store.base()
             record = self.store.record(newest) if newest else None
             free = self._quota.free_bytes()
+            wanted = sorted(self.store.wanted())
+            lost = list(self._lost(newest, wanted)) if newest and wanted else []
         return {
             "base": str(newest) if newest else "",
             "base_manifest_sha256": record.manifest_sha256 if record else "",
-            "wanted": [wire.pack(path) for path in sorted(self.store.wanted())],
+            "wanted": [wire.pack(path) for path in wanted],
+            "lost": [wire.pack(path) for path in lost],
             "clock_skew_seconds": round(skew, 3),
             "free_bytes": free,
             "sedai_version": __version__,
         }
+
+    def _lost(self, base: Generation, wanted: Iterable[bytes]) -> Iterator[bytes]:
+        """What of ``wanted`` the base has nothing of: kept as it is, it could not even be linked."""
+        from sedai.server.beneath import Beneath
+
+        with Beneath(self.store.tree(base)) as tree:
+            for path in wanted:
+                try:
+                    tree.lstat(path)
+                except (FileNotFoundError, NotADirectoryError):
+                    yield path
 
     @property
     def _quota(self) -> quota.Quota:

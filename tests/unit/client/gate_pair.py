@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from unittest import mock
 
-from sedai.client import catalog, restore
+import sedai_gate
+from sedai.client import catalog, restore, run_backup
 from sedai.client import check as checking
 from sedai.client.alerts import Outbox
 from sedai.client.backup import Outcome, Run
 from sedai.client.config import ClientConfig, Server, Source
-from sedai.client.connection import Connection
+from sedai.client.connection import KINDS, Connection
 from sedai.client.placement import Existing
 from sedai.client.program import Context, Result
 from sedai.client.progress import Reporter
 from sedai.client.restore import Restored
 from sedai.client.stage import Staged
 from sedai.client.state import State
+from sedai.core import wire
+from sedai.core.errors import SedaiError, ServerError
 from sedai.core.log import open_log
+from sedai.server import config as server_config
+from sedai.server.config import ServerConfig
+from sedai.server.gate import Gate, refuse
 from sedai.server.store import ClientStore
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -45,27 +54,67 @@ class LocalConnection(Connection):
         return [str(self._program)]
 
 
+class DirectConnection(LocalConnection):
+    """Calls the gate without a process of its own, which is most of what a verb costs; rsync still starts one."""
+
+    def __init__(self, server: Server, program: Path, settings: ServerConfig) -> None:
+        super().__init__(server, program)
+        self._settings = settings
+        self._log = open_log("sedai-gate", settings.log_file)
+
+    def stream(
+        self,
+        verb: str,
+        request: dict[str, Any],
+        feed: Iterable[bytes],
+        on_object: Callable[[dict[str, Any]], None],
+    ) -> Iterator[bytes]:
+        said = json.dumps(request | {"protocol": wire.PROTOCOL}).encode() + b"\n"
+        answers = io.BytesIO()
+        try:
+            gate = Gate(self._settings, "laptop", io.BytesIO(said + b"".join(feed)), answers, self._log)
+            sedai_gate.serve(gate, verb)
+        except SedaiError as error:
+            refuse(verb, error, answers)
+        for line in io.BytesIO(answers.getvalue()):
+            if line.startswith(b"{"):
+                self._take(wire.read_object(line), on_object)
+            else:
+                yield line
+
+    def _take(self, answer: dict[str, Any], on_object: Callable[[dict[str, Any]], None]) -> None:
+        if "error" in answer:
+            raise KINDS.get(str(answer["kind"]), ServerError)(str(answer["error"]), str(answer["hint"]))
+        if "result" in answer:
+            self.result = answer["result"]
+        else:
+            on_object(answer)
+
+
 @dataclass
 class Pair:
-    """Both machines below ``root``; ``source`` is what is backed up."""
+    """Both machines below ``root``; ``source`` is what is backed up, below ``place`` where that is given.
+
+    ``direct``: the gate runs in this process.
+    """
 
     root: Path
     keep_last: int = 10
+    place: Path | None = None
+    direct: bool = False
     config: ClientConfig = field(init=False)
 
     def __post_init__(self) -> None:
         self.source.mkdir(parents=True)
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sedai laptop", "-f", str(self.root / "key")]
         subprocess.run(keygen, check=True)
-        server_config = self.root / "server.toml"
-        server_config.write_text(
+        settings = self.root / "server.toml"
+        settings.write_text(
             f'schema = 1\nstore = "{self.root}/store"\nlog_file = "{self.root}/gate.log"\nsandbox = "off"\n'
             f"[retention]\nkeep_last = {self.keep_last}\n[clients.laptop]\n"
         )
         program = self.root / "ssh"
-        gate = shlex.join(
-            [sys.executable, str(SCRIPTS / "sedai_gate.py"), "--client=laptop", f"--config={server_config}"]
-        )
+        gate = shlex.join([sys.executable, str(SCRIPTS / "sedai_gate.py"), "--client=laptop", f"--config={settings}"])
         # As ssh does it: the host first, then the words of the command. A file `cut` makes a line that breaks in a transfer.
         program.write_text(
             f'#!/bin/sh\nshift\nexport SSH_ORIGINAL_COMMAND="$*"\n'
@@ -81,7 +130,7 @@ class Pair:
 
     @property
     def source(self) -> Path:
-        return self.root / "source"
+        return (self.place or self.root) / "source"
 
     @property
     def state(self) -> State:
@@ -92,6 +141,9 @@ class Pair:
         return ClientStore(self.root / "store" / "laptop")
 
     def connect(self) -> LocalConnection:
+        if self.direct:
+            settings = server_config.load(self.root / "server.toml")
+            return DirectConnection(self.config.server, self.root / "ssh", settings)
         return LocalConnection(self.config.server, self.root / "ssh")
 
     def write(self, name: str, text: str = "") -> Path:
@@ -112,12 +164,20 @@ class Pair:
         assert not outcome.problems
         return str(outcome.record["generation"])
 
+    def program(self, **options: Any) -> Result:
+        """Back up as the program does, with all that is around it."""
+        with mock.patch.object(run_backup, "Connection", side_effect=lambda server: self.connect()):
+            return run_backup.back_up(self.context("backup"), quiet=True, **options)
+
+    def context(self, name: str) -> Context:
+        """What the client's programs are given."""
+        log = open_log(name, self.config.log_file)
+        return Context(self.config, self.state, Outbox(self.state.root / "alerts", log), log)
+
     def check(self, level: str = "quick", generation: str = "latest") -> Result:
         """Check as the program does."""
-        log = open_log("check", self.config.log_file)
-        context = Context(self.config, self.state, Outbox(self.state.root / "alerts", log), log)
         with mock.patch.object(checking, "Connection", side_effect=lambda server: self.connect()):
-            return checking.check(context, level, generation, quiet=True)
+            return checking.check(self.context("check"), level, generation, quiet=True)
 
     def stored(self, generation: str, path: Path) -> Path:
         """Where the server keeps ``path``."""

@@ -71,7 +71,7 @@ class Rewriter:
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, list[str]]:
     """Three generations."""
-    pair = Pair(tmp_path_factory.mktemp("pair"))
+    pair = Pair(tmp_path_factory.mktemp("pair"), direct=True)
     generations = []
     for text in ("one", "two", "six"):
         pair.write("letter", text)
@@ -258,7 +258,7 @@ class TestSigning:
 
     @pytest.fixture
     def pair(self, tmp_path: Path) -> Pair:
-        pair = Pair(tmp_path)
+        pair = Pair(tmp_path, direct=True)
         pair.write("letter", "one")
         return pair
 
