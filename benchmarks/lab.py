@@ -9,12 +9,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from typing import IO
 
 from benchmarks import cgroup
 from benchmarks.cgroup import Group
@@ -135,8 +137,7 @@ def opened(parent: Path, memory_gib: int) -> Iterator[Lab]:
     """
     with contextlib.ExitStack() as stack:
         _interruptible()
-        lock = stack.enter_context(_LOCK.open("w"))
-        flock(lock, LOCK_EX)
+        _be_alone(stack.enter_context(_LOCK.open("w")))
         install(PACKAGES)
         groups = [cgroup.make(f"sedai-bench-{side}") for side in ("client", "server")]
         for group in groups:
@@ -156,6 +157,14 @@ def opened(parent: Path, memory_gib: int) -> Iterator[Lab]:
             stack.callback(group.remove)
         stack.callback(_deaf)
         yield Lab(base, port, groups[0], groups[1], wire, listener.pid)
+
+
+def _be_alone(lock: IO[str]) -> None:
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        print("benchmark: waiting for another one to end", file=sys.stderr, flush=True)
+        flock(lock, LOCK_EX)
 
 
 def _interruptible() -> None:
