@@ -265,7 +265,7 @@ class TestNewMachine:
         # With the accounts, and with their passwords.
         app = b'[client]\nuser=wiki-app\npassword="lab-only\'s \\\\ \\"word\\""\n'
         replacement.write("/root/app.cnf", app)
-        assert "pages" in replacement.run("mariadb --defaults-extra-file=/root/app.cnf -e 'SHOW TABLES' wiki")
+        assert "pages" in replacement.run("mariadb --defaults-file=/root/app.cnf -e 'SHOW TABLES' wiki")
         owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'Lager'"
         assert replacement.postgresql("shop", owners) == "shop_owner"
 

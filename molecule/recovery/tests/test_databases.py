@@ -204,7 +204,7 @@ class TestUnderLoad:
         # The account came with its password.
         replacement.mariadb("mysql", "CREATE DATABASE wiki; CREATE TABLE wiki.there (id INT)")
         replacement.write("/root/app.cnf", b'[client]\nuser=wiki-app\npassword="lab-only\'s \\\\ \\"word\\""\n')
-        assert "there" in replacement.run("mariadb --defaults-extra-file=/root/app.cnf -e 'SHOW TABLES' wiki")
+        assert "there" in replacement.run("mariadb --defaults-file=/root/app.cnf -e 'SHOW TABLES' wiki")
 
     def test_sqlite(
         self, client: Machine, server: Machine, replacement: Machine, loaded: Loaded, carried: Callable[[str], str]
