@@ -119,34 +119,36 @@ def bare(replacement: Machine, server: Machine, client: Machine, backed_up: None
     replacement.run("rm -rf /root/restored /srv/data /root/.ssh/id_ed25519* /root/.ssh/known_hosts")
 
 
+@pytest.fixture(scope="module")
+def commands(bare: Machine, client: Machine) -> dict[str, str]:
+    """What RESTORE.txt tells to type."""
+
+    def follow(command: str, generation: str = "") -> str:
+        filled = command.replace("USER@VPS", "admin@server").replace("NAME", "client")
+        return bare.run(f"{filled.replace('GENERATION', generation)} </dev/null")
+
+    follow(PAGE["0. Get the tools back"][-1])
+    which, what = PAGE["Without sedai"]
+    newest = follow(which).split()[-1]
+    assert newest == client.generations()[-1]
+    return instructions.indented(follow(what, newest))
+
+
+@pytest.fixture(scope="module")
+def back(bare: Machine, commands: dict[str, str]) -> Callable[..., str]:
+    """Follows a command of RESTORE.txt; the files are there already."""
+
+    def follow(title: str, shown: str = "", meant: str = "", expect: int = 0) -> str:
+        command = commands[title].replace("THIS-SERVER", "server")
+        assert shown in command
+        return bare.run(command.replace(shown, meant) if shown else command, expect)
+
+    follow("EVERYTHING")
+    return follow
+
+
 class TestWithoutSedai:
     """RESTORE.txt, found as the page says, and followed: files first, then the databases."""
-
-    @pytest.fixture(scope="class")
-    def commands(self, bare: Machine, client: Machine) -> dict[str, str]:
-        """What RESTORE.txt tells to type."""
-
-        def follow(command: str, generation: str = "") -> str:
-            filled = command.replace("USER@VPS", "admin@server").replace("NAME", "client")
-            return bare.run(f"{filled.replace('GENERATION', generation)} </dev/null")
-
-        follow(PAGE["0. Get the tools back"][-1])
-        which, what = PAGE["Without sedai"]
-        newest = follow(which).split()[-1]
-        assert newest == client.generations()[-1]
-        return instructions.indented(follow(what, newest))
-
-    @pytest.fixture(scope="class")
-    def back(self, bare: Machine, commands: dict[str, str]) -> Callable[..., str]:
-        """Follows a command of RESTORE.txt; the files are there already."""
-
-        def follow(title: str, shown: str = "", meant: str = "", expect: int = 0) -> str:
-            command = commands[title].replace("THIS-SERVER", "server")
-            assert shown in command
-            return bare.run(command.replace(shown, meant) if shown else command, expect)
-
-        follow("EVERYTHING")
-        return follow
 
     def test_databases(self, bare: Machine, client: Machine, back: Callable[..., str]) -> None:
         bare.run("mkdir /srv/data")

@@ -47,6 +47,7 @@ def ledger(client: Machine) -> Iterator[str]:
     for name in _of_mariadb(client):
         client.mariadb("mysql", f"DROP DATABASE `{name}`")
     client.mariadb("mysql", "DROP USER IF EXISTS writer@localhost")
+    client.backup(expect=1)  # it tells that they are gone
 
 
 def _of_postgresql(client: Machine) -> list[str]:
