@@ -155,7 +155,7 @@ class TestWithoutSedai:
         back("PostgreSQL's accounts come first")
         back("PostgreSQL's databases")
         back("PostgreSQL's databases", "emptyish.dump", "shop.dump")
-        back("MariaDB's or MySQL's accounts come first", expect=1)  # root is there
+        back("MariaDB's or MySQL's accounts come first")
         back("MariaDB's or MySQL's databases")
         back("MariaDB's or MySQL's databases", "/small.", "/wiki.")
         assert back("SQLite's").strip() == "/srv/data/notes.sqlite"
