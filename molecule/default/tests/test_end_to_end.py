@@ -212,7 +212,7 @@ class TestIntegrity:
         """In memory a mapped page can change while size, times and inode stay, as they do on a disk that rots."""
         path = "/dev/shm/rotting/file"
         rotter = (
-            f"import mmap, os, time; page = mmap.mmap(open('{path}', 'r+b').fileno(), 0); page[0] = page[0]; "
+            f"import mmap, os, time; file = open('{path}', 'r+b'); page = mmap.mmap(file.fileno(), 0); page[0] = page[0]; "
             "open('/root/mapped', 'w')\nwhile not os.path.exists('/root/rot'): time.sleep(0.1)\n"
             "page[0] ^= 1; os.rename('/root/rot', '/root/rotted')"
         )

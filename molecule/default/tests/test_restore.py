@@ -412,7 +412,8 @@ class TestWithoutThisProject:
         take_away = next(command for command in commands.values() if command.startswith("sudo rm "))
         server.run_expect(
             [0],
-            "useradd --create-home keeper && mkdir /home/keeper/.ssh && cp /home/admin/.ssh/authorized_keys /home/keeper/.ssh",
+            "useradd --create-home keeper && mkdir /home/keeper/.ssh && "
+            "cp /home/admin/.ssh/authorized_keys /home/keeper/.ssh && chown -R keeper: /home/keeper/.ssh",
         )
         client.host.run_expect([0], "rm -rf /root/restored")
 
