@@ -6,11 +6,10 @@ Whoever rewrites a generation on the server, with its manifest and its record, c
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sedai.client import catalog
+from sedai.client import catalog, scratch
 from sedai.client.config import Server
 from sedai.client.connection import Connection
 from sedai.client.scan import Problem
@@ -76,8 +75,8 @@ def verifier(client: str, server: Server) -> Iterator[Verify]:
     own = run(["ssh-keygen", "-y", "-f", str(server.identity_file)]).stdout.decode()
     earlier = server.allowed_signers_file
     others = earlier.read_text(encoding="utf-8") if earlier is not None and earlier.exists() else ""
-    with tempfile.TemporaryDirectory(prefix="sedai-") as directory:
-        allowed, place = Path(directory) / "allowed_signers", Path(directory) / "signature"
+    with scratch.directory() as directory:
+        allowed, place = directory / "allowed_signers", directory / "signature"
         allowed.write_text(f"{client} {own.strip()}\n{others}", encoding="utf-8")
 
         def verify(record: bytes, signature: bytes) -> str:

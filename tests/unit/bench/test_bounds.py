@@ -77,11 +77,3 @@ def test_a_figure_that_the_other_does_not_have_is_no_bound() -> None:
     measured = {"sedai": {Operation.CHANGED: figures(wall=1.0, sent=5)}, "cp": {Operation.CHANGED: figures(wall=1.0)}}
     recorded = bounds.record("W3", [Ratio(Operation.CHANGED, "cp", 1.0, 1.0)], measured, "sedai", {})
     assert [bound.figure for bound in recorded] == [Figure.WALL]
-
-
-def test_the_recorded_bounds_are_of_what_the_quick_run_measures() -> None:
-    kept = bounds.read(bounds.PATH)
-    assert {bound.figure for bound in kept} == set(Figure)
-    assert {Operation.FIRST, Operation.CHANGED, Operation.NOTHING, Operation.RESTORE} <= {
-        bound.operation for bound in kept
-    }

@@ -101,5 +101,7 @@ def test_what_the_server_lost_is_sent_again_with_all_names_of_its_inode() -> Non
 
     lines = [linked(b"a", 5), linked(b"b", 6), linked(b"c", 5), line(b"d", 1), line(b"e", 1)]
     wanted = {b"a", b"e"}
-    spoiled = list(_spoil(iter(lines), wanted, _groups(iter(lines), wanted)))
+    were: list[bytes] = []
+    spoiled = list(_spoil(iter(lines), wanted, _groups(iter(lines), wanted), were))
     assert [old != new for old, new in zip(lines, spoiled, strict=True)] == [True, False, True, False, True]
+    assert were == [lines[0], lines[2], lines[4]]
