@@ -56,7 +56,9 @@ count = 0
 def change(chunk):
     global count
     count += chunk.count(old)
-    open(sys.argv[3], "w").write(str(count))
+    # rsync may end, and the count be read, at any moment: it is never seen half written
+    open(sys.argv[3] + ".new", "w").write(str(count))
+    os.replace(sys.argv[3] + ".new", sys.argv[3])
     return chunk.replace(old, new)
 
 forward(sys.argv[4:], change, lambda: count)
