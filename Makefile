@@ -24,6 +24,7 @@ unit: .venv/.installed ## The tests that need no containers
 	pytest tests/unit tests/templates
 
 test: setup ## Everything: linters, unit tests, the lab, every molecule scenario
+	@molecule/shared/system_packages.sh chromium fonts-noto-cjk
 	pytest tests
 
 faults: setup ## The long rounds of the fault suites

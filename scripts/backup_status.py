@@ -14,29 +14,33 @@ from sedai.core.errors import ExitCode
 EXAMPLES = """\
   backup_status.py                  at a glance
   backup_status.py --json           for programs; monitoring needs only the exit code
+  backup_status.py --html page.html a page for a browser: the calendar of runs, sizes over time, all generations
 """
 
 
 def main() -> ExitCode:
     """Parse the command line, look, say what there is: 1 where something needs a look, 3 where the server can't be asked."""
     options = parser(__doc__, EXAMPLES)
-    options.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    form = options.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    form.add_argument("--html", type=Path, metavar="FILE", help="write it as one page that needs nothing else")
     arguments = options.parse_args()
     context = open_context("status", arguments.config)
     status = gather(context)
+    scripts = Path(sys.argv[0]).parent
     if arguments.json:
         print(json.dumps(status.table(), ensure_ascii=False))
+    elif arguments.html:
+        from sedai.client.status_page import build
+        from sedai.core.page import write
+
+        write(build(status, list(context.state.runs()), scripts), arguments.html)
     else:
         from rich.console import Console
 
         from sedai.client.status_table import show
 
-        show(
-            status,
-            Console(width=None if sys.stdout.isatty() else 120),
-            Path(sys.argv[0]).parent,
-            context.config.language,
-        )
+        show(status, Console(width=None if sys.stdout.isatty() else 120), scripts)
     if status.error:
         return ExitCode.NOT_DONE
     return ExitCode.FINDINGS if attention(status) else ExitCode.CLEAN

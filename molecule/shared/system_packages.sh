@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the Debian packages that this checkout needs on the control node. Quick, silent and
+# Install the Debian packages that this checkout needs on the control node, and those named. Quick, silent and
 # without root when all are there; otherwise it says what is missing and stops when that
 # can't be had.
 set -eu
@@ -7,7 +7,7 @@ set -eu
 # netavark wants iptables or nft by release; runc serves hosts that crun refuses; apt-utils
 # indexes the packages inside the images; shellcheck is a linter without a Python package.
 wanted="python3-venv podman runc netavark iptables nftables
-    mmdebstrap apt-utils debian-archive-keyring openssl openssh-client rsync bubblewrap shellcheck git ca-certificates"
+    mmdebstrap apt-utils debian-archive-keyring openssl openssh-client rsync bubblewrap shellcheck git ca-certificates $*"
 
 die() {
     echo "setup: $*" >&2

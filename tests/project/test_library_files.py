@@ -39,11 +39,12 @@ def modules_of(source: str) -> Iterator[str]:
 
 
 def files_of(module: str) -> Iterator[str]:
-    """The files that importing a module runs: the packages around it and itself."""
+    """The files that importing a module runs, the packages around it and itself, and the templates of its name."""
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
         stem = "/".join(parts[:end])
         yield from (name for name in (f"{stem}.py", f"{stem}/__init__.py") if (SCRIPTS / name).is_file())
+        yield from (str(path.relative_to(SCRIPTS)) for path in SCRIPTS.glob(f"{stem}.*.j2"))
 
 
 def needed(entries: tuple[str, ...]) -> set[str]:
@@ -55,6 +56,8 @@ def needed(entries: tuple[str, ...]) -> set[str]:
         if name in found:
             continue
         found.add(name)
+        if not name.endswith(".py"):
+            continue
         for module in modules_of((SCRIPTS / name).read_text(encoding="utf-8")):
             if module.split(".")[0] == "sedai":
                 waiting += files_of(module)
@@ -62,7 +65,7 @@ def needed(entries: tuple[str, ...]) -> set[str]:
 
 
 def test_every_file_of_the_tree_has_a_host() -> None:
-    tree = {str(path.relative_to(SCRIPTS)) for path in SCRIPTS.rglob("*.py")}
+    tree = {str(path.relative_to(SCRIPTS)) for pattern in ("*.py", "*.j2") for path in SCRIPTS.rglob(pattern)}
     assert len(tree) > 20
     assert set().union(*(listed(role) for role in PARTS)) == tree
 

@@ -17,7 +17,53 @@ from sedai.core.errors import ExitCode
 
 # Findings of a check that say nothing about the bytes of a generation.
 _NO_DAMAGE = frozenset({"stale", "clock", "time"})
-UNKNOWN = "not checked yet"
+_WORDS = {
+    "en": {
+        "problems": "DAMAGED: {count} problem{s} (checked {day})",
+        "error": "DAMAGED: {error}",
+        "full": "every byte checked {day}",
+        "quick": "names checked {day}",
+        "unknown": "not checked yet",
+        "and": ", ",
+    },
+    "ja": {
+        "problems": "破損: 問題 {count} 件 ({day} にチェック)",
+        "error": "破損: {error}",
+        "full": "全データをチェック済み {day}",
+        "quick": "名前をチェック済み {day}",
+        "unknown": "未チェック",
+        "and": "、",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is known of one generation: the days (local time) of its last full and quick check, empty where there was none.
+
+    ``problems``: what the worse of them found, on ``day``. ``error``: why its record can't be read.
+    """
+
+    full: str = ""
+    quick: str = ""
+    problems: int = 0
+    day: str = ""
+    error: str = ""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether something is wrong with it."""
+        return bool(self.problems or self.error)
+
+    def words(self, language: str = "en") -> str:
+        """The condition for people, in one line."""
+        words = _WORDS[language]
+        if self.error:
+            return words["error"].format(error=self.error)
+        if self.problems:
+            return words["problems"].format(count=self.problems, s="s" if self.problems > 1 else "", day=self.day)
+        told = [words[level].format(day=day) for level, day in (("full", self.full), ("quick", self.quick)) if day]
+        return words["and"].join(told) or words["unknown"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +74,8 @@ class _Check:
     problems: int
 
 
-def states(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The state of each generation that a check in ``runs`` (oldest first) has looked at.
+def conditions(runs: Iterable[Mapping[str, Any]]) -> dict[str, Condition]:
+    """The condition of each generation that a check in ``runs`` (oldest first) has looked at.
 
     A quick check reads no bytes, so what a full one found stays until another full one finds it no more.
     """
@@ -45,19 +91,15 @@ def states(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
             if level == "full":
                 last["quick"].pop(name, None)  # a full check does all that a quick one does
     names = {*last["quick"], *last["full"]}
-    return {name: _words(last["quick"].get(name), last["full"].get(name)) for name in names}
+    return {name: _condition(last["quick"].get(name), last["full"].get(name)) for name in names}
 
 
-def _words(quick: _Check | None, full: _Check | None) -> str:
+def _condition(quick: _Check | None, full: _Check | None) -> Condition:
     worst = max((check for check in (quick, full) if check), key=lambda check: check.problems)
-    if worst.problems:
-        return f"DAMAGED: {worst.problems} problem{'s' if worst.problems > 1 else ''} (checked {worst.day})"
-    told = [f"every byte checked {full.day}"] if full else []
-    told += [f"names checked {quick.day}"] if quick else []
-    return ", ".join(told)
+    return Condition(full.day if full else "", quick.day if quick else "", worst.problems, worst.day)
 
 
-def rows(records: Sequence[catalog.Record], known: Mapping[str, str]) -> list[str]:
+def rows(records: Sequence[catalog.Record], known: Mapping[str, Condition]) -> list[str]:
     """The list for people: one line a generation, oldest first."""
     lines = []
     for record in records:
@@ -66,15 +108,15 @@ def rows(records: Sequence[catalog.Record], known: Mapping[str, str]) -> list[st
         if "error" not in record:
             total, new = size(int(record["bytes"])), size(int(record["new_bytes"]))
             start += f"  {record['files']:>8} files  {total:>10}  new {new:>10}"
-        lines.append(f"{start}  {state(record, known)}")
+        lines.append(f"{start}  {condition(record, known).words()}")
     return lines
 
 
-def state(record: catalog.Record, known: Mapping[str, str]) -> str:
-    """The state of one generation; a record that can't be read is damage as well."""
+def condition(record: catalog.Record, known: Mapping[str, Condition]) -> Condition:
+    """The condition of one generation; a record that can't be read is damage as well."""
     if "error" in record:
-        return f"DAMAGED: {record['error']}"
-    return known.get(str(record["generation"]), UNKNOWN)
+        return Condition(error=str(record["error"]))
+    return known.get(str(record["generation"]), Condition())
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +126,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:
     """Print the generations, oldest first."""
-    records, known = catalog.generations(connection), states(context.state.runs())
+    records, known = catalog.generations(connection), conditions(context.state.runs())
     if options.json:
-        print(json.dumps([record | {"state": state(record, known)} for record in records], ensure_ascii=False))
+        print(
+            json.dumps([record | {"state": condition(record, known).words()} for record in records], ensure_ascii=False)
+        )
     elif records:
         print("\n".join(rows(records, known)))
     else:

@@ -44,7 +44,8 @@ class Status:
     """Everything at one moment; times in seconds since the epoch.
 
     ``error``: why the server could not be asked; what it would have said is empty then. ``generations``: the records as
-    the server has them, oldest first, each with its ``state``. ``server``: the answer to the verb ``status``.
+    the server has them, oldest first. ``conditions``: what is known of each, by its name. ``server``: the answer to the
+    verb ``status``.
     ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet.
     """
 
@@ -52,6 +53,7 @@ class Status:
     now: float
     error: str = ""
     generations: tuple[catalog.Record, ...] = ()
+    conditions: Mapping[str, states.Condition] = field(default_factory=dict)
     server: Mapping[str, Any] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     next_runs: Mapping[str, float] = field(default_factory=dict)
@@ -59,6 +61,11 @@ class Status:
     waiting: int = 0
     not_in_backup: tuple[str, ...] = ()
     max_age_hours: int = 26
+    language: str = "en"
+
+    def condition(self, record: catalog.Record) -> states.Condition:
+        """What is known of one of the generations."""
+        return self.conditions.get(str(record["generation"]), states.Condition())
 
     @property
     def daily_bytes(self) -> float:
@@ -77,12 +84,19 @@ class Status:
 
     def table(self) -> dict[str, Any]:
         """For programs: one JSON object."""
-        return asdict(self) | {
+        table = asdict(self)
+        del table["conditions"]
+        return table | {
             "schema": 1,
+            "generations": [self._generation(record) for record in self.generations],
             "daily_bytes": round(self.daily_bytes),
             "days_left": self.days_left,
             "attention": [asdict(item) for item in attention(self)],
         }
+
+    def _generation(self, record: catalog.Record) -> dict[str, Any]:
+        condition = self.condition(record)
+        return record | {"state": condition.words(), "condition": asdict(condition)}
 
 
 def gather(context: Context) -> Status:
@@ -95,14 +109,15 @@ def gather(context: Context) -> Status:
     except SedaiError as failure:
         error = str(failure)
     runs = list(state.runs())
-    known = states.states(runs)
+    known = states.conditions(runs)
     moment = datetime.fromtimestamp(now).astimezone()
     planned = schedule.next_runs(schedule.crontab(), moment)
     return Status(
         client=context.config.client,
         now=now,
         error=error,
-        generations=tuple(record | {"state": states.state(record, known)} for record in records),
+        generations=tuple(records),
+        conditions={str(record["generation"]): states.condition(record, known) for record in records},
         server=server,
         runs=last_runs(runs),
         next_runs={name: planned[name].timestamp() for name in PROGRAMS if name in planned},
@@ -110,20 +125,24 @@ def gather(context: Context) -> Status:
         waiting=len(context.outbox.waiting()),
         not_in_backup=tuple(state.not_in_backup()),
         max_age_hours=context.config.backup.max_age_hours,
+        language=context.config.language,
     )
+
+
+def program(record: Mapping[str, Any]) -> str:
+    """Which of ``PROGRAMS`` made a run record; another name where it was none of them."""
+    name = str(record.get("program"))
+    if name == "check" and record.get("level") == "full":
+        return "full check"
+    return "restore drill" if name == "drill" else name
 
 
 def last_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Run]:
     """The last record of each program among ``runs``, which are oldest first."""
     found = {}
     for record in runs:
-        name = str(record.get("program"))
-        if name == "check" and record.get("level") == "full":
-            name = "full check"
-        elif name == "drill":
-            name = "restore drill"
         lines = tuple(str(line) for line in record.get("lines", ()))
-        found[name] = Run(float(record["started"]), float(record["ended"]), int(record["exit"]), lines)
+        found[program(record)] = Run(float(record["started"]), float(record["ended"]), int(record["exit"]), lines)
     return {name: found[name] for name in PROGRAMS if name in found}
 
 
@@ -138,8 +157,9 @@ def _attention(status: Status) -> Iterator[Attention]:
     if status.paused:
         yield Attention("paused", status.paused)
     for record in status.generations:
-        if str(record["state"]).startswith("DAMAGED"):
-            yield Attention("damaged", f"{record['generation']}: {record['state']}")
+        condition = status.condition(record)
+        if condition.damaged:
+            yield Attention("damaged", f"{record['generation']}: {condition.words(status.language)}")
     if not status.error:
         yield from _of_the_server(status)
     yield from _of_the_runs(status)

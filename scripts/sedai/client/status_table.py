@@ -11,17 +11,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sedai.client import catalog, states
+from sedai.client import catalog
 from sedai.client.progress import size
 from sedai.client.status import PROGRAMS, Status, attention
-from sedai.client.status_words import LABELS, command, title
+from sedai.client.status_words import LABELS, command, room, title
 
 
-def show(status: Status, console: Console, scripts: Path, language: str) -> None:
+def show(status: Status, console: Console, scripts: Path) -> None:
     """Print ``status``: what needs a look first, then the generations, the runs, the room, and what is not in it.
 
     ``scripts``: where our programs are.
     """
+    language = status.language
     words: Mapping[str, Any] = LABELS[language]
     items = attention(status)
     console.print(Text(words["attention"] if items else words["well"], style="bold red" if items else "bold green"))
@@ -32,7 +33,7 @@ def show(status: Status, console: Console, scripts: Path, language: str) -> None
         console.print(_generations(status, words))
     console.print(_runs(status, words))
     if "total_bytes" in status.server:
-        console.print(Text(_room(status, words)))
+        console.print(Text(f"{words['disk_title']}: {room(status)}"))
     if status.not_in_backup:
         console.print(Text(f"{words['lacks']}:"))
         for line in status.not_in_backup:
@@ -50,10 +51,11 @@ def _generations(status: Status, words: Mapping[str, Any]) -> Table:
         figures = ["", "", ""]
         if "error" not in record:
             figures = [f"{record['files']:,}", size(int(record["bytes"])), size(int(record["new_bytes"]))]
-        state = words["unchecked"] if record["state"] == states.UNKNOWN else str(record["state"])
-        style = "red" if state.startswith("DAMAGED") else ""
+        condition = status.condition(record)
         cells = [str(record["generation"]), catalog.local(catalog.sealed_at(record)), *figures]
-        table.add_row(*map(Text, cells), Text(state, style=style))
+        table.add_row(
+            *map(Text, cells), Text(condition.words(status.language), style="red" if condition.damaged else "")
+        )
     return table
 
 
@@ -68,15 +70,6 @@ def _runs(status: Status, words: Mapping[str, Any]) -> Table:
         next_run = _moment(planned) if planned else words["never"]
         table.add_row(words[name], last, Text(result, style="red" if run and run.exit else ""), next_run)
     return table
-
-
-def _room(status: Status, words: Mapping[str, Any]) -> str:
-    server = status.server
-    text = words["disk"].format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
-    days = status.days_left
-    return str(text) + (
-        words["days"].format(days=f"{days:.0f}", daily=size(round(status.daily_bytes))) if days is not None else ""
-    )
 
 
 def _moment(seconds: float) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from sedai.client.status import Attention
+from sedai.client.progress import size
+from sedai.client.status import Attention, Status
 
 _ON_SERVER = "sudo /usr/local/lib/sedai/sedai_server.py"
 
@@ -14,7 +15,7 @@ _TITLES = {
         "unreachable": "The server can't be asked: {detail}",
         "paused": "Backups are paused: {detail}",
         "none": "There is no generation yet.",
-        "damaged": "Damaged: {detail}",
+        "damaged": "Generation {detail}",
         "stale": "The newest generation is too old: {detail}",
         "clock": "The clocks of this machine and the server differ: {detail}",
         "time": "The time of the newest generation is wrong: {detail}",
@@ -36,7 +37,7 @@ _TITLES = {
         "unreachable": "サーバーに問い合わせできません: {detail}",
         "paused": "バックアップは一時停止中です: {detail}",
         "none": "世代がまだありません。",
-        "damaged": "破損: {detail}",
+        "damaged": "世代 {detail}",
         "stale": "最新の世代が古すぎます: {detail}",
         "clock": "このマシンとサーバーの時計がずれています: {detail}",
         "time": "最新の世代の日時が不正です: {detail}",
@@ -96,13 +97,13 @@ LABELS = {
         "size": "Size",
         "new": "New",
         "state": "State",
-        "unchecked": "not checked yet",
         "program": "Program",
         "last": "Last run",
         "result": "Result",
         "next": "Next run",
         "never": "never",
-        "disk": "Server's disk: {free} of {total} free",
+        "disk_title": "Server's disk",
+        "disk": "{free} of {total} free",
         "days": ", enough for about {days} days at {daily} a day",
         "lacks": "Not in the newest backup",
         "exit": ("clean", "findings", "usage or configuration", "not done"),
@@ -110,6 +111,23 @@ LABELS = {
         "check": "check",
         "full check": "full check",
         "restore drill": "restore drill",
+        "page": "Backups of {client}",
+        "made": "As of {moment}",
+        "look": "What needs a look",
+        "calendar": "Runs, day by day",
+        "weekdays": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+        "clean": "clean",
+        "findings": "findings",
+        "failed": "failed",
+        "none": "no run",
+        "and": ", ",
+        "runs": "Programs",
+        "chart_size": "Size of a generation",
+        "chart_new": "New content a run",
+        "chart_time": "Duration of a run",
+        "most": "at most {most}",
+        "seconds": "{seconds} s",
+        "nothing": "nothing",
     },
     "ja": {
         "well": "異常なし。",
@@ -124,13 +142,13 @@ LABELS = {
         "size": "サイズ",
         "new": "新規",
         "state": "状態",
-        "unchecked": "未チェック",
         "program": "プログラム",
         "last": "前回の実行",
         "result": "結果",
         "next": "次回の実行",
         "never": "なし",
-        "disk": "サーバーのディスク: {total} のうち空き {free}",
+        "disk_title": "サーバーのディスク",
+        "disk": "{total} のうち空き {free}",
         "days": "、1 日 {daily} のペースで約 {days} 日分",
         "lacks": "最新のバックアップに含まれないもの",
         "exit": ("正常", "問題あり", "使い方または設定の誤り", "未完了"),
@@ -138,6 +156,23 @@ LABELS = {
         "check": "チェック",
         "full check": "全データチェック",
         "restore drill": "復元訓練",
+        "page": "{client} のバックアップ",
+        "made": "{moment} 現在",
+        "look": "確認が必要なもの",
+        "calendar": "実行カレンダー",
+        "weekdays": ("月", "火", "水", "木", "金", "土", "日"),
+        "clean": "正常",
+        "findings": "問題あり",
+        "failed": "失敗",
+        "none": "実行なし",
+        "and": "、",
+        "runs": "プログラム",
+        "chart_size": "世代のサイズ",
+        "chart_new": "1 回の新しいデータ量",
+        "chart_time": "1 回の所要時間",
+        "most": "最大 {most}",
+        "seconds": "{seconds} 秒",
+        "nothing": "なし",
     },
 }
 
@@ -147,6 +182,15 @@ def title(item: Attention, language: str) -> str:
     names = LABELS[language]
     detail = str(names[item.detail]) if item.kind == "unplanned" else item.detail
     return _TITLES[language][item.kind].format(detail=" ".join(detail.split()))
+
+
+def room(status: Status) -> str:
+    """The server's disk, and for how long it will do."""
+    words, server, days = LABELS[status.language], status.server, status.days_left
+    text = str(words["disk"]).format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
+    if days is not None:
+        text += str(words["days"]).format(days=f"{days:.0f}", daily=size(round(status.daily_bytes)))
+    return text
 
 
 def command(item: Attention, client: str, scripts: Path, language: str) -> str:

@@ -138,14 +138,14 @@ A, B = NAMES[:2]
     ],
 )
 def test_the_state_is_what_the_checks_found(runs: list[dict[str, Any]], expected: dict[str, str]) -> None:
-    assert {name: state for name, state in states.states(runs).items() if name} == expected
+    assert {name: found.words() for name, found in states.conditions(runs).items() if name} == expected
 
 
 def test_the_list_tells_local_time_counts_and_state() -> None:
     whole = RECORDS[0] | {"files": 12, "bytes": 2048, "new_bytes": 100}
-    first, second = states.rows([whole, RECORDS[1]], {A: "names checked 2026-01-01"})
+    first, second = states.rows([whole, RECORDS[1]], {A: states.Condition(quick="2026-01-01", day="2026-01-01")})
     assert first.split(maxsplit=3)[:3] == [A, "2026-01-01", "12:15"]
     assert "12 files" in first and "2.0 KiB" in first and "new      100 B" in first
     assert first.endswith("names checked 2026-01-01")
     assert second == f"{B}  2026-01-02 12:15  DAMAGED: unreadable"
-    assert states.state(whole, {}) == "not checked yet"
+    assert states.condition(whole, {}).words() == "not checked yet"

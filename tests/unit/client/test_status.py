@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from rich.console import Console
+from status_samples import DAY, GIB, NOW, SCRIPTS, WELL, record
 
 from sedai.client import schedule, status_table, status_words
+from sedai.client.states import Condition
 from sedai.client.status import PROGRAMS, Run, Status, attention, last_runs
-
-NOW = 1_800_000_000.0
-DAY = 86400.0
-GIB = 1 << 30
-SCRIPTS = Path("/home/a person/scripts")
-
-
-def record(number: int, age_days: float, **changes: Any) -> dict[str, Any]:
-    """A generation of 10 GiB, of which 1 GiB is new."""
-    moment = time.gmtime(NOW - age_days * DAY)
-    made = {
-        "generation": f"{time.strftime('%Y%m%dT%H%M%SZ', moment)}-{number:06d}",
-        "sealed": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", moment),
-        "files": 1000, "bytes": 10 * GIB, "new_bytes": GIB, "state": "not checked yet",
-    }  # fmt: skip
-    return made | changes
-
-
-WELL = Status(
-    client="laptop",
-    now=NOW,
-    generations=(record(1, 2.1), record(2, 1.1), record(3, 0.1)),
-    server={"time": NOW, "free_bytes": 100 * GIB, "total_bytes": 200 * GIB, "watch_ran": NOW - 1000, "frozen": ""},
-    runs={"backup": Run(NOW - 9000, NOW - 8640, 0), "check": Run(NOW - 5000, NOW - 4990, 0)},
-    next_runs=dict.fromkeys(PROGRAMS, NOW + 3600),
-)
 
 
 def kinds(status: Status) -> list[str]:
@@ -62,7 +36,7 @@ def test_all_is_well() -> None:
         ({"generations": ()}, ["none"]),
         ({"generations": (record(1, 3),)}, ["stale"]),
         ({"generations": (record(1, -1),)}, ["time"]),
-        ({"generations": (record(1, 1, state="DAMAGED: 2 problems"), record(2, 0.1))}, ["damaged"]),
+        ({"conditions": {record(1, 2.1)["generation"]: Condition(problems=2, day="2026-01-31")}}, ["damaged"]),
         ({"server": dict(WELL.server) | {"time": NOW + 400}}, ["clock"]),
         ({"server": dict(WELL.server) | {"watch_ran": NOW - 2 * DAY}}, ["watch"]),
         ({"server": dict(WELL.server) | {"frozen": "frozen since yesterday: many files changed"}}, ["frozen"]),
@@ -80,7 +54,7 @@ def test_what_needs_a_look_is_named_with_its_command(changes: dict[str, Any], ex
     assert kinds(status) == expected
     for language in ("en", "ja"):
         text = shown(status, language)
-        for item in attention(status):
+        for item in attention(replace(status, language=language)):
             assert status_words.title(item, language) in text
             assert status_words.command(item, "laptop", SCRIPTS, language) in text
 
@@ -107,8 +81,9 @@ def test_how_long_the_room_lasts() -> None:
 
 
 def test_a_record_that_can_not_be_read_is_shown() -> None:
-    broken = {"generation": record(4, 0.05)["generation"], "error": "damaged", "state": "DAMAGED: damaged"}
-    status = replace(WELL, generations=(*WELL.generations, broken))
+    broken = {"generation": record(4, 0.05)["generation"], "error": "unreadable"}
+    conditions = {broken["generation"]: Condition(error="unreadable")}
+    status = replace(WELL, generations=(*WELL.generations, broken), conditions=conditions)
     assert kinds(status) == ["damaged"]
     assert broken["generation"] in shown(status, "en")
     assert status.days_left == pytest.approx(100, rel=0.01)
@@ -126,6 +101,8 @@ def test_programs_get_all_of_it() -> None:
     assert table["attention"] == [{"kind": "waiting", "detail": "1"}]
     assert [each["generation"] for each in table["generations"]] == [each["generation"] for each in WELL.generations]
     assert table["runs"]["backup"]["exit"] == 0
+    assert table["generations"][0]["state"] == "not checked yet"
+    assert table["generations"][0]["condition"]["problems"] == 0
 
 
 def test_the_last_run_of_each_program_counts() -> None:
@@ -172,5 +149,5 @@ def test_the_next_runs_are_those_of_the_crontab() -> None:
 def shown(status: Status, language: str) -> str:
     """What a person reads, on a terminal so wide that nothing is folded."""
     output = io.StringIO()
-    status_table.show(status, Console(file=output, width=400), SCRIPTS, language)
+    status_table.show(replace(status, language=language), Console(file=output, width=400), SCRIPTS)
     return output.getvalue()

@@ -1,0 +1,96 @@
+"""The status page in headless Chromium: nothing is fetched, nothing complained of, everything has a name and can be read.
+
+On a phone and on a desk, light and dark, in both languages. Names and contrast are judged by axe.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+from status_samples import SCRIPTS, WELL, record, runs
+
+from sedai.client import status_page
+from sedai.client.states import Condition
+from sedai.client.status import Run, Status
+from sedai.core import page as pages
+
+CHROMIUM = "/usr/bin/chromium"
+PHONE, DESK = (360, 740), (1280, 900)
+ILL = replace(
+    WELL,
+    conditions={record(2, 1.1)["generation"]: Condition(problems=2, day="2027-01-14")},
+    runs={
+        **WELL.runs,
+        "backup": Run(0, 0, 3, ("ssh: connect to host backup.example.com port 22: Connection refused",)),
+    },
+    waiting=2,
+    not_in_backup=(
+        "/home/taro/a rather long name of a directory/which_has_no_space_to_break_a_line_at_" + "x" * 80,
+        "秘密",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # root has no sandbox; the only page that is opened is our own
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=["well", "ill"])
+def status(request: pytest.FixtureRequest) -> Status:
+    return WELL if request.param == "well" else ILL
+
+
+@pytest.fixture(params=["en", "ja"])
+def path(request: pytest.FixtureRequest, status: Status, tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    pages.write(status_page.build(replace(status, language=request.param), runs(), SCRIPTS), path)
+    return path
+
+
+@pytest.fixture(params=["light", "dark"])
+def opened(request: pytest.FixtureRequest, browser: Browser, path: Path) -> Iterator[Page]:
+    context = browser.new_context(color_scheme=request.param, viewport={"width": DESK[0], "height": DESK[1]})
+    page = context.new_page()
+    said: list[str] = []
+    fetched: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: fetched.append(request.url))
+    page.goto(path.as_uri())
+    yield page
+    assert said == []
+    assert [url for url in fetched if not url.startswith("data:")] == [path.as_uri()]
+    context.close()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_it_fits_and_can_be_read(opened: Page, size: tuple[int, int]) -> None:
+    opened.set_viewport_size({"width": size[0], "height": size[1]})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= size[0], "it must not scroll sideways"
+    found = Axe().run(opened)
+    assert found.response["passes"], "axe must have judged something"
+    assert found.response["violations"] == [], json.dumps(found.response["violations"], indent=1)[:3000]
+
+
+def test_each_day_of_the_calendar_is_read_out(opened: Page) -> None:
+    cells = opened.locator(".calendar td:not(.ahead)")
+    texts = cells.evaluate_all("cells => cells.map(cell => cell.innerText.trim())")
+    assert len(texts) > 7 * (pages.WEEKS - 1)
+    assert all(len(text.splitlines()[-1]) > len("2027-01-15: ") for text in texts)
+
+
+def test_the_charts_are_drawn(opened: Page) -> None:
+    boxes = opened.locator("svg rect").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert len(boxes) == 3 * len([run for run in runs() if run["program"] == "backup" and run["generation"]])
+    assert min(boxes) > 0
