@@ -70,7 +70,7 @@ _MEANINGS = {
     },
     "ja": {
         "backup_failed": "新しい世代は作成されていません。サーバー上の既存の世代は無傷です。",
-        "backup_findings": "新しい世代は作成・検証されましたが、以下のものは正しく含まれていません。",
+        "backup_findings": "新しい世代は作成・検証されましたが、上記のものは正しく含まれていません。",
         "backup_paused": "再開の操作をするまで、新しい世代は作成されません。サーバー上の既存の世代は無傷です。"
         "このマシンに必要なものをすべて復元してから、再開してください。",
         "after_failed": "新しい世代は作成・検証されました。その後に実行するコマンドが失敗しました。",
@@ -144,10 +144,10 @@ def compose(incident: Incident, client: str, log_file: str, language: str) -> Al
     if len(incident.details) > len(shown):
         shown.append(labels["more"].format(count=len(incident.details) - len(shown), log=log_file))
     parts = (
+        (labels["next"], incident.command),
         (labels["what"], "\n".join(shown)),
         (labels["means"], _MEANINGS[language][incident.kind]),
         (labels["last"], incident.last_good or labels["none"]),
-        (labels["next"], incident.command),
         *(((labels["left_out"], "\n".join(incident.left_out[:_SHOWN_DETAILS])),) if incident.left_out else ()),
     )
     return Alert(subject, "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n")

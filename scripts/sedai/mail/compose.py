@@ -6,8 +6,12 @@ import datetime
 import re
 from email.charset import QP, Charset
 from email.header import Header
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.utils import format_datetime, formataddr
+
+from sedai.mail import html
 
 # RFC 5322 2.1.1: 998 is the most that a line may have; a mail of plain short lines stays readable as it is.
 _LONGEST_PLAIN_LINE = 900
@@ -35,13 +39,19 @@ def compose(
     recipient: str,
     date: datetime.datetime,
     message_id: str,
+    language: str = "en",
 ) -> bytes:
-    """The mail as bytes with LF line ends (msmtp makes them CRLF).
+    """The mail as bytes with LF line ends (msmtp makes them CRLF): text, and the same as HTML where the text has parts.
 
     The headers are built with the ``Header`` class and not with ``EmailMessage``: the latter decodes an encoded word
     that stands in the subject, and with it a newline that someone hid in it.
     """
-    message = _text_part(body)
+    message: MIMEBase = _text_part(body)
+    if html.has_parts(body):
+        text_part = message
+        message = MIMEMultipart("alternative")
+        message.attach(text_part)
+        message.attach(MIMEText(html.page(_clean(body), language), "html", "utf-8"))
     message["From"] = formataddr((one_line(from_name), from_address))
     message["To"] = recipient
     message["Subject"] = _encoded(one_line(subject))
@@ -58,8 +68,7 @@ def _encoded(value: str) -> str:
 
 
 def _text_part(body: str) -> MIMEText:
-    lines = body.replace("\r\n", "\n").replace("\r", "\n")
-    clean = _escape_controls(lines)
+    clean = _clean(body)
     if clean and not clean.endswith("\n"):
         clean += "\n"
     if not clean.isascii():
@@ -69,6 +78,10 @@ def _text_part(body: str) -> MIMEText:
     quoted = Charset("utf-8")
     quoted.body_encoding = QP
     return MIMEText(clean, "plain", quoted)  # type: ignore[arg-type]
+
+
+def _clean(body: str) -> str:
+    return _escape_controls(body.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _escape_controls(value: str) -> str:

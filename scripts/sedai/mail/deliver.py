@@ -170,6 +170,7 @@ class PostOffice:
             recipient=recipient,
             date=now,
             message_id=make_msgid(domain=self.settings.from_address.rpartition("@")[2]),
+            language=self.settings.language,
         )
         return Letter(Envelope(recipient, now.timestamp(), incident=incident), message)
 

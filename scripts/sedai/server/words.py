@@ -181,16 +181,16 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     labels = _LABELS[language]
     figures = {name: _figure(name, value, language) for name, value in finding.figures.items()}
     figures |= {"client": finding.client, "age": duration(finding.figures.get("seconds"), language)}
+    whose, commands = _NEXT[finding.kind]
+    machine = finding.client if whose == "client" else _SERVER[language]
+    lines = [command.format(store=store, client=finding.client, log_file=log_file) for command in commands]
     parts = [
+        (labels["next"], "\n".join([_ON[language].format(machine=machine), *lines])),
         (labels["what"], _WHAT[language][finding.kind].format_map(figures)),
         (labels["means"], _MEANS[language][finding.kind].format_map(figures)),
     ]
     if finding.client:
         parts.append((labels["last"], finding.last_good or labels["none"]))
-    whose, commands = _NEXT[finding.kind]
-    machine = finding.client if whose == "client" else _SERVER[language]
-    lines = [command.format(store=store, client=finding.client, log_file=log_file) for command in commands]
-    parts.append((labels["next"], "\n".join([_ON[language].format(machine=machine), *lines])))
     body = "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
     return Alert(subject(finding.client, _TITLES[language][finding.kind], language), body, incident=finding.key)
 
