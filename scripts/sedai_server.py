@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Look after the store on the server: the watch, what is kept and why, and pruning by hand."""
+"""Look after the store on the server: how it is, the watch, what is kept and why, and pruning by hand."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -11,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai import __version__
 from sedai.core import lock
 from sedai.core.errors import ExitCode, SedaiError
-from sedai.server import config, freeze, housekeeping, prune
+from sedai.server import config, freeze, housekeeping, prune, status
 from sedai.server.store import ClientStore
 
 EXAMPLES = """\
 examples (as root or as the store's account):
+  sedai_server.py status                          what is wrong, what is kept, the room left; also --json, --html FILE
   sedai_server.py prune --explain                 why each generation of each client is kept or goes
   sedai_server.py prune --client laptop           prune now, by the configured rule
   sedai_server.py watch                           look for backups that are late, small or odd, and mail it (cron does it)
@@ -37,6 +39,12 @@ def main() -> ExitCode:
     options.add_argument("--config", type=Path, help=f"default: {config.DEFAULT_PATH}")
     options.add_argument("--version", action="version", version=f"sedai {__version__}")
     verbs = options.add_subparsers(dest="verb", required=True)
+    looking = verbs.add_parser(
+        "status", help="what is wrong, what is kept, the room left; 1 where something needs a look"
+    )
+    form = looking.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print everything as one JSON object")
+    form.add_argument("--html", type=Path, metavar="FILE", help="write it as one page that needs nothing else")
     pruning = verbs.add_parser("prune", help="drop the generations that the retention rule does not keep")
     pruning.add_argument("--client", help="only this client (default: all)")
     pruning.add_argument("--explain", action="store_true", help="change nothing; say why each is kept or goes")
@@ -54,6 +62,11 @@ def main() -> ExitCode:
     verbs.add_parser("report", help="mail how the backups are, also when all is well")
     arguments = options.parse_args()
     settings = config.load(arguments.config)
+    if arguments.verb == "status":  # as whoever calls: the page is written where root may write
+        # and root must not be the one who makes the log
+        return status.carry_out(
+            settings, logging.getLogger("sedai-server"), as_json=arguments.json, html=arguments.html
+        )
     become_owner(settings.store, settings.watch.state_directory)
     if arguments.verb in ("freeze", "release"):
         return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)

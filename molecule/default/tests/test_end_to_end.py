@@ -6,14 +6,16 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, PROGRAMS, STORE, Client, wait_for
+from conftest import CONFIGURATION, LAB, PROGRAMS, STORE, Client, wait_for
 from testinfra.host import Host
 
 PROJECT = Path(__file__).parents[3]
@@ -53,6 +55,15 @@ def inode(host: Host, path: str) -> tuple[int, int]:
     """Inode number and link count."""
     number, links = host.check_output(f"stat -c '%i %h' {shlex.quote(path)}").split()
     return int(number), int(links)
+
+
+def fetched(url: str) -> str:
+    """What is there; nothing while nothing answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
 
 
 class TestBackup:
@@ -393,6 +404,33 @@ class TestStatus:
         table = json.loads(client.program("backup_status.py", "--json"))
         assert table["attention"] == []
         assert [each["generation"] for each in table["generations"]] == client.generations()
+
+    def test_the_client_s_page(self, client: Client) -> None:
+        generation = client.backup()["generation"]
+        client.program("backup_status.py", "--html", "/root/status.html")
+        page = client.host.file("/root/status.html")
+        assert page.mode == 0o600
+        assert generation in page.content_string
+
+    def test_the_server_s_page_is_shown_through_ssh_alone(self, client: Client, server: Host) -> None:
+        generation = client.backup()["generation"]
+        server.run_expect([0], "runuser -u sedai -- /usr/local/lib/sedai/sedai_server.py watch")
+        assert generation in server.run_expect([0], "/usr/local/lib/sedai/sedai_server.py status --json").stdout
+        # as docs/daily.md has it
+        command = "sudo -u sedai python3 -m http.server 8080 --bind 127.0.0.1 --directory /var/lib/sedai/watch/page"
+        config = PROJECT / ".lab" / LAB / "ssh_config"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        words = ["ssh", "-tt", "-F", config, "-L", f"{port}:127.0.0.1:8080", "server", command]
+        with subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as ssh:
+            try:
+                page = wait_for("the page", lambda: fetched(f"http://127.0.0.1:{port}/"))
+            finally:
+                ssh.terminate()
+        assert generation in page
 
     def test_without_the_server_it_says_what_is_known_here(self, client: Client) -> None:
         elsewhere = client.configuration("/root/nowhere.toml", {"port": "1"})

@@ -9,7 +9,9 @@ from itertools import groupby
 # A paragraph of our own mails: a line that ends with a colon, and what belongs to it below.
 _HEADED = re.compile(r"(?:\A|\n\n)[^\n]*[^\s:]:\n(?=[^\n])")
 # Paths alone are findings, not commands.
-_COMMAND = re.compile(r"(?:~?/\S*\.(?:py|sh)\b|sudo |ssh |timedatectl|crontab |systemctl |df |ls |findmnt |dmesg |tail |journalctl )")
+_COMMAND = re.compile(
+    r"(?:~?/\S*\.(?:py|sh)\b|sudo |ssh |timedatectl|crontab |systemctl |df |ls |findmnt |dmesg |tail |journalctl )"
+)
 _FONT = "font:16px/1.5 system-ui,sans-serif"
 _CODE = "font:14px/1.5 ui-monospace,monospace;padding:8px 12px;border-left:3px solid #2f6f8f;white-space:pre-wrap"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sedai.core.errors import ExitCode, LockedError, SedaiError
 from sedai.core.log import open_log
 from sedai.core.ping import FAIL, START, SUCCESS, ping
-from sedai.server import words
+from sedai.server import status, words
 from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding, incident_key
 from sedai.server.report import report
@@ -66,6 +66,7 @@ def _mark(config: ServerConfig, key: str) -> Path:
 
 def _watch(config: ServerConfig, log: Logger) -> ExitCode:
     outcome = watch(config, log)
+    status.refresh(config, log)
     for finding in outcome.findings:
         print(f"{finding.client or 'server'}: {words.title(finding.kind, config.language)}")
     if outcome.not_told:

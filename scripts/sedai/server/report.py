@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
@@ -18,6 +19,8 @@ from sedai.server.notebook import directory, read_notes
 
 NAMESPACE = "report"
 _TIMEOUT_SECONDS = 60
+_DAY = 86400.0
+_CALENDAR_DAYS = 14
 # What the sender says when nothing waits.
 _NO_MAILS = "No mail waits."
 
@@ -36,6 +39,7 @@ _WORDS = {
         "day",
         "none": "{client}: no generation",
         "rotten": "{client}: {count} damaged thing(s) in what is stored",
+        "calendar": "Generations kept, by day (UTC)",
         "lacks": "Not in the newest backups",
         "disk": "Disk of {store}",
         "room": "{free} of {total} free ({percent} % used)",
@@ -60,6 +64,7 @@ _WORDS = {
         "client": "{client}: {count} 世代、最新は {newest} ({age} 前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
         "none": "{client}: 世代なし",
         "rotten": "{client}: 保存データの破損 {count} 件",
+        "calendar": "保持している世代の日別の数 (UTC)",
         "lacks": "最新のバックアップに含まれないもの",
         "disk": "{store} のディスク",
         "room": "{total} のうち空き {free} (使用率 {percent} %)",
@@ -106,6 +111,17 @@ def report(config: ServerConfig, log: Logger) -> Alert:
         ConfigError: the configuration names no directory for the notes.
         ProcessError: the command did not take it.
     """
+    mail = compose(look(config, log), str(config.store), config.language)
+    alerts.send(config.alert_command, mail, NAMESPACE, log)
+    return mail
+
+
+def look(config: ServerConfig, log: Logger) -> Material:
+    """Gather everything that is known now.
+
+    Raises:
+        ConfigError: the configuration names no directory for the notes.
+    """
     state = directory(config.watch.state_directory)
     notes = read_notes(state)
     scrubbed = scrub.read_notes(state)
@@ -119,7 +135,7 @@ def report(config: ServerConfig, log: Logger) -> Alert:
         except (ProcessError, ValueError, TypeError, KeyError) as failure:
             log.error("the alert command can't be asked what is open: %s", failure)
             error = str(failure)
-    material = Material(
+    return Material(
         facts,
         judge(facts, config.watch),
         incidents,
@@ -128,9 +144,6 @@ def report(config: ServerConfig, log: Logger) -> Alert:
         mails,
         error,
     )
-    mail = compose(material, str(config.store), config.language)
-    alerts.send(config.alert_command, mail, NAMESPACE, log)
-    return mail
 
 
 def _ask(config: ServerConfig, option: str) -> str:
@@ -146,7 +159,22 @@ def _incident(line: str) -> OpenIncident:
 def compose(material: Material, store: str, language: str) -> Alert:
     """The mail; pure."""
     text = _WORDS[language]
-    wrong = [
+    body = "\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in sections(material, store, language))
+    count = wrong(material)
+    subject = text["wrong"].format(count=count) if count else text["well"]
+    return Alert(words.subject("", subject, language), f"{text['why']}\n\n{body}\n")
+
+
+def wrong(material: Material) -> int:
+    """How many things are wrong, or not over."""
+    waiting = material.mails not in ("", _NO_MAILS)
+    return len(material.findings) + len(material.rotten) + len(material.incidents) + bool(material.error) + waiting
+
+
+def sections(material: Material, store: str, language: str) -> list[tuple[str, list[str]]]:
+    """Everything in words: titles, each with at least one line."""
+    text = _WORDS[language]
+    wrong_now = [
         f"{finding.client or 'server'}: {words.title(finding.kind, language)}" for finding in material.findings
     ] + [text["rotten"].format(client=client, count=count) for client, count in sorted(material.rotten.items())]
     still_open = [
@@ -156,19 +184,20 @@ def compose(material: Material, store: str, language: str) -> Alert:
     if material.error:
         still_open.append(text["unknown"].format(error=material.error))
     parts = [
-        (text["wrong_now"], wrong),
+        (text["wrong_now"], wrong_now),
         (text["open"], still_open),
         (text["clients"], [_client(client, material.facts.now, language) for client in material.facts.clients]),
+        (
+            text["calendar"],
+            [_calendar(client, material.facts.now) for client in material.facts.clients if client.generations],
+        ),
         (text["lacks"], [line for client in material.facts.clients for line in _lacks(client)]),
         (text["disk"].format(store=store), [_room(material.facts, language)]),
         (text["scrub"], [_scrubbed(material.whole_since, language)]),
     ]
     if material.mails:
         parts.append((text["mails"], material.mails.splitlines()))
-    body = "\n\n".join(f"{title}:\n" + "\n".join(lines or [text["nothing"]]) for title, lines in parts)
-    count = len(wrong) + len(still_open) + (material.mails not in ("", _NO_MAILS))
-    subject = text["wrong"].format(count=count) if count else text["well"]
-    return Alert(words.subject("", subject, language), f"{text['why']}\n\n{body}\n")
+    return [(title, lines or [text["nothing"]]) for title, lines in parts]
 
 
 def _client(client: ClientFacts, now: float, language: str) -> str:
@@ -185,6 +214,18 @@ def _client(client: ClientFacts, now: float, language: str) -> str:
         bytes=words.size(newest.bytes),
         daily=words.size(growth(Facts(now, (client,), None))),
     )
+
+
+def _calendar(client: ClientFacts, now: float) -> str:
+    """How many generations each day has, from the day of the oldest one, or for the newest two weeks."""
+    counts = Counter(_day(generation.time) for generation in client.generations)
+    days = [_day(now - age * _DAY) for age in reversed(range(_CALENDAR_DAYS))]
+    told = [f"{day[5:]} {counts[day] or '-'}" for day in days if day >= min(counts)]
+    return f"{client.name}: {', '.join(told)}"
+
+
+def _day(seconds: float) -> str:
+    return words.moment(seconds)[:10]
 
 
 def _lacks(client: ClientFacts) -> list[str]:

@@ -181,11 +181,8 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     labels = _LABELS[language]
     figures = {name: _figure(name, value, language) for name, value in finding.figures.items()}
     figures |= {"client": finding.client, "age": duration(finding.figures.get("seconds"), language)}
-    whose, commands = _NEXT[finding.kind]
-    machine = finding.client if whose == "client" else _SERVER[language]
-    lines = [command.format(store=store, client=finding.client, log_file=log_file) for command in commands]
     parts = [
-        (labels["next"], "\n".join([_ON[language].format(machine=machine), *lines])),
+        (labels["next"], "\n".join(commands(finding, store, log_file, language))),
         (labels["what"], _WHAT[language][finding.kind].format_map(figures)),
         (labels["means"], _MEANS[language][finding.kind].format_map(figures)),
     ]
@@ -193,6 +190,14 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
         parts.append((labels["last"], finding.last_good or labels["none"]))
     body = "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
     return Alert(subject(finding.client, _TITLES[language][finding.kind], language), body, incident=finding.key)
+
+
+def commands(finding: Finding, store: str, log_file: str, language: str) -> list[str]:
+    """Where something is to be run, in words, and below it what."""
+    whose, lines = _NEXT[finding.kind]
+    machine = finding.client if whose == "client" else _SERVER[language]
+    told = [line.format(store=store, client=finding.client, log_file=log_file) for line in lines]
+    return [_ON[language].format(machine=machine), *told]
 
 
 def over(kind: str, client: str, key: str, language: str) -> Alert:

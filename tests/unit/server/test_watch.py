@@ -49,11 +49,12 @@ class Server:
         return name
 
     def alerts(self) -> list[list[str]]:
-        """The words of each call of the sender since the last look."""
+        """The words of each call of the sender since the last look, but for its being asked how things are."""
         log = self.root / "calls"
         calls = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
-        return [call.split("\t")[:-1] for call in calls]
+        words = (call.split("\t")[:-1] for call in calls)
+        return [call for call in words if call not in (["--incidents"], ["--list"])]
 
     def told(self) -> list[tuple[str, str]]:
         """Of each call what is reported or over."""

@@ -1,0 +1,175 @@
+"""How the backups on this server are, for a terminal, for programs and as a page for a browser."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from logging import Logger
+from pathlib import Path
+from typing import Any
+
+from sedai.core import page
+from sedai.core.errors import ExitCode, SedaiError
+from sedai.server import words
+from sedai.server.config import ServerConfig
+from sedai.server.facts import ClientFacts
+from sedai.server.notebook import directory
+from sedai.server.report import Material, look, sections, wrong
+
+_WORDS: dict[str, dict[str, Any]] = {
+    "en": {
+        "title": "Backups on this server",
+        "well": "All is well.",
+        "wrong": "Needs a look",
+        "made": "As of {moment}",
+        "look": "What needs a look",
+        "run": "run",
+        "calendar": "Generations that are kept, by their day (UTC)",
+        "clean": "a generation of each client",
+        "findings": "not of each client",
+        "failed": "damaged",
+        "none": "none",
+        "weekdays": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+        "generations": "Generations of {client}",
+        "columns": ("Generation", "Sealed", "Files", "Size", "New", "State"),
+        "whole": "kept",
+        "size": "Size of the generations of {client}",
+        "new": "New content of {client}",
+        "most": "at most {most}",
+    },
+    "ja": {
+        "title": "このサーバーのバックアップ",
+        "well": "異常なし。",
+        "wrong": "確認が必要です",
+        "made": "{moment} 現在",
+        "look": "確認が必要なもの",
+        "run": "実行",
+        "calendar": "保持している世代のカレンダー (UTC)",
+        "clean": "全クライアントの世代あり",
+        "findings": "一部のクライアントのみ",
+        "failed": "破損",
+        "none": "なし",
+        "weekdays": ("月", "火", "水", "木", "金", "土", "日"),
+        "generations": "{client} の世代",
+        "columns": ("世代", "作成", "ファイル数", "サイズ", "新規", "状態"),
+        "whole": "保持中",
+        "size": "{client} の世代のサイズ",
+        "new": "{client} の新しいデータ量",
+        "most": "最大 {most}",
+    },
+}
+
+
+def carry_out(config: ServerConfig, log: Logger, *, as_json: bool = False, html: Path | None = None) -> ExitCode:
+    """Look, and print what there is or write it to ``html``; findings where something is wrong or not over."""
+    material = look(config, log)
+    if as_json:
+        print(json.dumps(table(material), ensure_ascii=False))
+    elif html is not None:
+        page.write(build(material, config), html)
+    else:
+        told = sections(material, str(config.store), config.language)
+        print("\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in told))
+    return ExitCode.FINDINGS if wrong(material) else ExitCode.CLEAN
+
+
+def refresh(config: ServerConfig, log: Logger) -> None:
+    """Write the page anew where a browser is shown it; a failure is logged and nothing else."""
+    place = directory(config.watch.state_directory) / "page"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        page.write(build(look(config, log), config), place / "index.html")
+    except (SedaiError, OSError, ImportError) as error:
+        log.warning("the status page could not be written: %s", error)
+
+
+def table(material: Material) -> dict[str, Any]:
+    """Everything for programs, as one JSON object; times in seconds since the epoch, sizes in bytes."""
+    facts = asdict(material.facts)
+    facts["open"] = sorted(material.facts.open)
+    return {
+        "schema": 1,
+        **facts,
+        "findings": [asdict(finding) for finding in material.findings],
+        "incidents": [asdict(incident) for incident in material.incidents],
+        "rotten": material.rotten,
+        "read_since": material.whole_since,
+        "wrong": wrong(material),
+    }
+
+
+def build(material: Material, config: ServerConfig) -> page.Page:
+    """The page."""
+    text, language, facts = _WORDS[config.language], config.language, material.facts
+    told = sections(material, str(config.store), language)
+    count = wrong(material)
+    items = []
+    for finding in material.findings:
+        commands = words.commands(finding, str(config.store), str(config.log_file), language)
+        name = f"{finding.client}: " if finding.client else ""
+        items.append(page.Item(f"{name}{words.title(finding.kind, language)} ({commands[0]})", "; ".join(commands[1:])))
+    known = len(material.findings)
+    # What has no command of its own follows in words.
+    wrong_now, still_open = told[0][1], told[1][1]
+    items += [page.Item(line) for line in wrong_now[known:] if material.rotten]
+    items += [page.Item(line) for line in still_open if material.incidents or material.error]
+    today = datetime.fromtimestamp(facts.now, UTC).date()
+    return page.Page(
+        language=language,
+        title=text["title"],
+        made=text["made"].format(moment=words.moment(facts.now)),
+        verdict=text["wrong"] if count else text["well"],
+        well=not count,
+        words={name: text[name] for name in ("look", "run", "calendar", "clean", "findings", "failed", "none")},
+        weekdays=text["weekdays"],
+        items=items,
+        days=page.calendar(today, _days(facts.clients, text)),
+        charts=[chart for client in facts.clients if client.whole for chart in _charts(client, text)],
+        tables=[_generations(client, text) for client in facts.clients if client.generations],
+        notes=[(title, lines) for title, lines in told[2:]],
+    )
+
+
+def _days(clients: Sequence[ClientFacts], text: Mapping[str, Any]) -> dict[date, page.Day]:
+    found: dict[date, dict[str, bool]] = defaultdict(dict)
+    for client in clients:
+        for generation in client.generations:
+            day = datetime.fromtimestamp(generation.time, UTC).date()
+            found[day][client.name] = found[day].get(client.name, True) and not generation.error
+    days = {}
+    for day, whole in found.items():
+        state = "failed" if not all(whole.values()) else "clean" if len(whole) == len(clients) else "findings"
+        days[day] = page.Day(day, state, f"{text[state]} ({', '.join(sorted(whole))})")
+    return days
+
+
+def _charts(client: ClientFacts, text: Mapping[str, Any]) -> list[page.Chart]:
+    def chart(title: str, values: Sequence[int]) -> page.Chart:
+        bars = [
+            page.Bar(value, f"{words.moment(one.time)}: {words.size(value)}")
+            for one, value in zip(client.whole, values, strict=True)
+        ]
+        ends = [words.moment(one.time)[:10] for one in (client.whole[0], client.whole[-1])]
+        return page.Chart(title, bars, text["most"].format(most=words.size(max(values))), *ends)
+
+    name = client.name
+    return [
+        chart(text["size"].format(client=name), [one.bytes for one in client.whole]),
+        chart(text["new"].format(client=name), [one.new_bytes for one in client.whole]),
+    ]
+
+
+def _generations(client: ClientFacts, text: Mapping[str, Any]) -> page.Table:
+    rows: list[list[str]] = []
+    bad: set[int] = set()
+    for one in reversed(client.generations):
+        figures = [f"{one.files:,}", words.size(one.bytes), words.size(one.new_bytes)]
+        if one.error:
+            bad.add(len(rows))
+            figures = ["", "", ""]
+        rows.append([one.name, words.moment(one.time), *figures, one.error or text["whole"]])
+    title = text["generations"].format(client=client.name)
+    return page.Table(title, text["columns"], rows, frozenset({2, 3, 4}), frozenset(bad))
