@@ -18,8 +18,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from status_samples import SCRIPTS, WELL, record, runs
 
 from sedai.client import status_page
+from sedai.client.runs import Run
 from sedai.client.states import Condition
-from sedai.client.status import Run, Status
+from sedai.client.status import Status
 from sedai.core import page as pages
 from sedai.server import status as server_status
 from sedai.server.config import ServerConfig

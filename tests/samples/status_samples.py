@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sedai.client.status import PROGRAMS, Run, Status
+from sedai.client.runs import PROGRAMS, Run
+from sedai.client.status import Status
 
 NOW = 1_800_000_000.0
 DAY = 86400.0

@@ -60,7 +60,7 @@ def inode(host: Host, path: str) -> tuple[int, int]:
 def fetched(url: str) -> str:
     """What is there; nothing while nothing answers."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own page
             return str(answer.read().decode())
     except OSError:
         return ""
@@ -404,6 +404,17 @@ class TestStatus:
         table = json.loads(client.program("backup_status.py", "--json"))
         assert table["attention"] == []
         assert [each["generation"] for each in table["generations"]] == client.generations()
+
+    def test_prometheus_is_told_by_both(self, client: Client, server: Host) -> None:
+        generation = client.backup()
+        file = "/var/lib/prometheus/node-exporter/sedai.prom"
+        told = client.host.file(file).content_string
+        assert f'sedai_backup_files{{client="client"}} {float(generation["files"])}' in told
+        server.run_expect([0], "runuser -u sedai -- /usr/local/lib/sedai/sedai_server.py watch")
+        count = float(len(client.generations()))
+        assert f'sedai_generations{{client="client"}} {count}' in server.file(file).content_string
+        for host in (client.host, server):
+            assert host.file(file).mode == 0o644  # node_exporter is another account
 
     def test_the_client_s_page(self, client: Client) -> None:
         generation = client.backup()["generation"]

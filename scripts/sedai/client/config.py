@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sedai.core import ping, toml
+from sedai.core import metrics, ping, toml
 
 CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 DATABASE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -150,6 +150,7 @@ class ClientConfig:
     databases: tuple[Database, ...] = ()
     drill: Drill = field(default_factory=Drill)
     ping_url: str = ""
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.schema != 1:
@@ -159,6 +160,7 @@ class ClientConfig:
         if self.language not in LANGUAGES:
             raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
         ping.check_url(self.ping_url)
+        metrics.check_path(self.metrics_file)
         if not self.sources:
             raise ValueError("sources is empty: nothing would be backed up.")
         names = [database.name for database in self.databases]

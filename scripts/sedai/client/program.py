@@ -16,10 +16,12 @@ from typing import Any
 
 from sedai import __version__
 from sedai.client import config as configuration
+from sedai.client import metrics as figures
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import Incident, compose, compose_over
 from sedai.client.state import State
+from sedai.core import metrics
 from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
 from sedai.core.ping import FAIL, START, SUCCESS, ping
@@ -144,7 +146,19 @@ def carry_out(
         context.outbox.flush_alone(config)
     else:
         context.outbox.resolve(compose_over(name, key, config.client, last_good, config.language), config)
+    _tell_prometheus(context)
     return code, result
+
+
+def _tell_prometheus(context: Context) -> None:
+    path = context.config.metrics_file
+    if path is None:
+        return
+    try:
+        waiting = len(context.outbox.waiting())
+        metrics.write(figures.samples(context.config.client, list(context.state.runs()), waiting), path)
+    except (SedaiError, OSError, ImportError) as error:  # the run is none the worse for it
+        context.log.warning("%s", error)
 
 
 def _complain(log: Logger, error: SedaiError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,23 +12,13 @@ from sedai.client import catalog, schedule, states
 from sedai.client.check import freshness, unwatched
 from sedai.client.connection import Connection
 from sedai.client.program import Context
+from sedai.client.runs import PROGRAMS, Run, last_runs
 from sedai.core.errors import ExitCode, SedaiError
 
-PROGRAMS = ("backup", "check", "full check", "restore drill")
 # So many of the newest generations tell how fast the store grows; as the watch on the server has it.
 _GROWTH_GENERATIONS = 7
 _DAY = 86400.0
 _FEW_DAYS = 7.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """The last run of a program: ``started`` and ``ended`` in seconds since the epoch, ``exit`` its code."""
-
-    started: float
-    ended: float
-    exit: int
-    lines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,23 +117,6 @@ def gather(context: Context) -> Status:
         max_age_hours=context.config.backup.max_age_hours,
         language=context.config.language,
     )
-
-
-def program(record: Mapping[str, Any]) -> str:
-    """Which of ``PROGRAMS`` made a run record; another name where it was none of them."""
-    name = str(record.get("program"))
-    if name == "check" and record.get("level") == "full":
-        return "full check"
-    return "restore drill" if name == "drill" else name
-
-
-def last_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, Run]:
-    """The last record of each program among ``runs``, which are oldest first."""
-    found = {}
-    for record in runs:
-        lines = tuple(str(line) for line in record.get("lines", ()))
-        found[program(record)] = Run(float(record["started"]), float(record["ended"]), int(record["exit"]), lines)
-    return {name: found[name] for name in PROGRAMS if name in found}
 
 
 def attention(status: Status) -> list[Attention]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from sedai.client import catalog
 from sedai.client.progress import size
-from sedai.client.status import PROGRAMS, Status, attention, program
+from sedai.client.runs import PROGRAMS, program
+from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
 from sedai.core import page
 from sedai.core.errors import ExitCode

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from sedai.client import catalog
 from sedai.client.progress import size
-from sedai.client.status import PROGRAMS, Status, attention
+from sedai.client.runs import PROGRAMS
+from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sedai.core import ping, toml
+from sedai.core import metrics, ping, toml
 from sedai.core.errors import UsageError
 from sedai.core.generation import Retention
 
@@ -78,9 +78,11 @@ class ServerConfig:
     language: str = "en"
     watch: Watch = field(default_factory=Watch)
     ping_url: str = ""
+    metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
         ping.check_url(self.ping_url)
+        metrics.check_path(self.metrics_file)
         if self.schema != 1:
             raise ValueError(f"schema {self.schema} is not known to this version.")
         if self.sandbox not in SANDBOX_MODES:

@@ -11,8 +11,9 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
-from sedai.core import page
+from sedai.core import metrics, page
 from sedai.core.errors import ExitCode, SedaiError
+from sedai.server import metrics as figures
 from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.facts import ClientFacts
@@ -77,13 +78,16 @@ def carry_out(config: ServerConfig, log: Logger, *, as_json: bool = False, html:
 
 
 def refresh(config: ServerConfig, log: Logger) -> None:
-    """Write the page anew where a browser is shown it; a failure is logged and nothing else."""
+    """Write the page anew where a browser is shown it, and the figures for Prometheus; a failure is only logged."""
     place = directory(config.watch.state_directory) / "page"
     try:
+        material = look(config, log)
+        if config.metrics_file is not None:
+            metrics.write(figures.samples(material), config.metrics_file)
         place.mkdir(mode=0o700, exist_ok=True)
-        page.write(build(look(config, log), config), place / "index.html")
+        page.write(build(material, config), place / "index.html")
     except (SedaiError, OSError, ImportError) as error:
-        log.warning("the status page could not be written: %s", error)
+        log.warning("the status could not be written: %s", error)
 
 
 def table(material: Material) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from rich.console import Console
 from status_samples import DAY, GIB, NOW, SCRIPTS, WELL, record
 
 from sedai.client import schedule, status_table, status_words
+from sedai.client.runs import PROGRAMS, Run, last_runs
 from sedai.client.states import Condition
-from sedai.client.status import PROGRAMS, Run, Status, attention, last_runs
+from sedai.client.status import Status, attention
 
 
 def kinds(status: Status) -> list[str]:
