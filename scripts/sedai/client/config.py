@@ -16,6 +16,8 @@ DATABASE_KINDS = ("postgresql", "mariadb", "mysql", "sqlite")
 LANGUAGES = ("en", "ja")
 # A socket's path has at most 107 bytes; ssh needs the last 61.
 _LONGEST_DRILL_DIRECTORY = 46
+# The gate takes no longer number.
+_FASTEST_KIB = 999_999_999
 DEFAULT_PATH = Path("~/.config/sedai/client.toml")
 
 
@@ -33,6 +35,10 @@ class Server:
     port: int = 22
     account: str = "sedai"
     ssh_options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise ValueError(f"port {self.port} must be from 1 to 65535.")
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,8 @@ class Backup:
     max_age_hours: int = 26
 
     def __post_init__(self) -> None:
-        if self.max_age_hours < 1 or self.bandwidth_limit_kib < 0:
-            raise ValueError("max_age_hours must be at least 1 and bandwidth_limit_kib can't be negative.")
+        if self.max_age_hours < 1 or not 0 <= self.bandwidth_limit_kib <= _FASTEST_KIB:
+            raise ValueError(f"max_age_hours must be at least 1 and bandwidth_limit_kib from 0 to {_FASTEST_KIB}.")
         for path in self.accept_live:
             if not path.is_absolute():
                 raise ValueError(f"accept_live: {path} must be absolute.")

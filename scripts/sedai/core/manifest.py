@@ -16,6 +16,7 @@ Walk order is depth first with names sorted as bytes, which is the order of the 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -25,12 +26,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from sedai.core.errors import IntegrityError
 
 HEADER = b"#sedai-manifest 1\n"
 NO_DIGEST = b"-"
+# What came as a line of changes is a few bytes longer here.
+_LONGEST_LINE = 1 << 17
+_TABS = 12
 
 _SPECIAL = re.compile(rb"[\\\t\n\r]").search
 _ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
@@ -149,13 +153,28 @@ def read(path: Path) -> Iterator[bytes]:
     Raises:
         IntegrityError: the file is not a whole manifest.
     """
+    with _opened(path) as stream:
+        yield from stream
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with gzip.open(path, "rb") as raw, io.BufferedReader(raw, 1 << 20) as stream:
-            if stream.readline() != HEADER:
+            if stream.readline(len(HEADER)) != HEADER:
                 raise IntegrityError(f"{path} is not a manifest that this version knows.")
-            yield from stream
+            yield stream
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise IntegrityError(f"The manifest {path} can't be read: {error}") from error
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """As :func:`read`, each line found to have its thirteen fields and its end."""
+    with _opened(path) as stream:
+        while line := stream.readline(_LONGEST_LINE):
+            if line.count(b"\t") != _TABS or not line.endswith(b"\n"):
+                raise IntegrityError(f"The manifest {path} is damaged at {line[:80]!r}.")
+            yield line
 
 
 def proven(path: Path, sha256: str) -> Iterator[bytes]:
@@ -165,7 +184,7 @@ def proven(path: Path, sha256: str) -> Iterator[bytes]:
         IntegrityError: the file is not a whole manifest, or another one.
     """
     digest = hashlib.sha256(HEADER)
-    for line in read(path):
+    for line in _whole_lines(path):
         digest.update(line)
         yield line
     if digest.hexdigest() != sha256:
@@ -230,16 +249,16 @@ def totals(path: Path) -> Totals:
     """
     digest = hashlib.sha256(HEADER)
     entries = files = size = 0
-    for line in read(path):
+    for line in _whole_lines(path):
         digest.update(line)
         fields = line.split(b"\t", 3)
         entries += 1
-        try:
-            if fields[1] == b"f":
-                files += 1
+        if fields[1] == b"f":
+            files += 1
+            try:
                 size += int(fields[2])
-        except (IndexError, ValueError) as error:
-            raise IntegrityError(f"The manifest {path} has a damaged line: {line[:80]!r}") from error
+            except ValueError as error:
+                raise IntegrityError(f"The manifest {path} is damaged at {line[:80]!r}.") from error
     return Totals(entries, files, size, digest.hexdigest())
 
 

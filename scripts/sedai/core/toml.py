@@ -27,7 +27,7 @@ def load(kind: type[T], path: Path) -> T:
         raise ConfigError(
             f"The configuration {path} is not there.", "Run `ansible-playbook site.yml`, or name it with --config."
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration {path} can't be read: {error}") from error
     try:
         return decode(kind, table, "")
@@ -43,7 +43,7 @@ def decode(kind: type[T], table: dict[str, Any], where: str) -> T:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"Did you mean `{where}{near[0]}`?" if near else f"Valid here: {', '.join(sorted(fields))}."
-            raise ConfigError(f"unknown key `{where}{key}`.", hint)
+            raise ConfigError(f"unknown key `{where}{_shown(key)}`.", hint)
     values = {}
     for name, field in fields.items():
         if name in table:
@@ -53,7 +53,7 @@ def decode(kind: type[T], table: dict[str, Any], where: str) -> T:
     try:
         return kind(**values)
     except ValueError as error:
-        raise ConfigError(f"`{where.rstrip('.') or 'the file'}`: {error}") from error
+        raise ConfigError(f"`{where.rstrip('.') or 'the file'}`: {_shown(str(error))}") from error
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -64,12 +64,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(_value(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(value))
     if origin is dict and isinstance(value, dict):
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {key: _value(arguments[1], item, f"{where}.{_shown(key)}") for key, item in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return decode(typing.cast(type, hint), value, f"{where}.")
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
-    if origin is None and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return _path(value, where)
+    # TOML's whole numbers have 64 bits, Python's have no end.
+    too_long = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    if origin is None and isinstance(value, hint) and not (hint is int and isinstance(value, bool)) and not too_long:
         return value
     name = getattr(origin or hint, "__name__", str(hint))
     expected = {
@@ -79,4 +81,18 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         "tuple": "a list",
         "Path": "a path",
     }
-    raise ConfigError(f"`{where}` must be {expected.get(name, 'a table')}, not {value!r}.")
+    raise ConfigError(f"`{where}` must be {expected.get(name, 'a table')}, not {value!r:.80}.")
+
+
+def _path(value: str, where: str) -> Path:
+    try:
+        if "\0" not in value:
+            return Path(value).expanduser()
+    except RuntimeError:
+        pass  # ~ of nobody
+    raise ConfigError(f"`{where}` must be a path, not {value!r:.80}.")
+
+
+def _shown(text: str) -> str:
+    """``text`` on one line, however it was written."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

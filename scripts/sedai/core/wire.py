@@ -60,7 +60,7 @@ def read_object(line: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # brackets without end are no value either
         raise UsageError(f"Expected one JSON object on a line, got {line[:80]!r}.") from error
     if not isinstance(value, dict):
         raise UsageError(f"Expected a JSON object, got {line[:80]!r}.")

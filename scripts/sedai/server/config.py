@@ -11,9 +11,11 @@ from sedai.core.generation import Retention
 
 DEFAULT_PATH = Path("/etc/sedai/server.toml")
 SANDBOX_MODES = ("require", "off")
-
-
 LANGUAGES = ("en", "ja")
+# An exbibyte; the limits of the kernel are 64-bit numbers.
+_MOST_GIB = 1 << 30
+# The scrub notes something for each of its days.
+_MOST_SCRUB_DAYS = 3650
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class ClientRules:
     max_age_hours: int | None = None
 
     def __post_init__(self) -> None:
-        if self.quota_gib is not None and self.quota_gib < 1:
-            raise ValueError("quota_gib must be at least 1, or left out.")
+        if self.quota_gib is not None and not 1 <= self.quota_gib <= _MOST_GIB:
+            raise ValueError(f"quota_gib must be from 1 to {_MOST_GIB}, or left out.")
+        if self.max_age_hours is not None and self.max_age_hours < 1:
+            raise ValueError("max_age_hours must be at least 1, or left out.")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Watch:
             )
         if not 1 <= self.disk_percent <= 100:
             raise ValueError("disk_percent must be 1 to 100.")
+        if self.scrub_days > _MOST_SCRUB_DAYS:
+            raise ValueError(f"scrub_days must be at most {_MOST_SCRUB_DAYS}.")
 
 
 @dataclass(frozen=True)
