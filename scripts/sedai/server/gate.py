@@ -126,6 +126,9 @@ class Gate:
             newest = self.store.base()
             record = self.store.record(newest) if newest else None
             free = self._quota.free_bytes()
+            if newest and self.store.broken_off.exists():
+                self._look_for_damage(newest)
+                self.store.broken_off.unlink()
             wanted = sorted(self.store.wanted())
             lost = list(self._lost(newest, wanted)) if newest and wanted else []
         return {
@@ -173,16 +176,37 @@ class Gate:
                                       {tree: transfer.TREE}, {})  # fmt: skip
         with self._locked():
             newest = self.store.base()
-            base = self.store.tree(newest) if newest else self.store.incoming / "no-base"
+            base = self._basis(newest)
             base.mkdir(mode=0o700, exist_ok=True)
             delta = self.store.delta
             argv = transfer.receive_command(asked, self._seen(base, transfer.BASE), self._seen(delta, transfer.DELTA))
             self._refuse_without_room()
+            self.store.broken_off.touch(mode=0o600)
             try:
-                return self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA}, self._quota.limit())
+                status = self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA}, self._quota.limit())
             except receiver.LimitError:
                 self.store.empty_delta()
                 raise
+            if status in transfer.ENDED:
+                self.store.broken_off.unlink()
+            return status
+
+    def _basis(self, base: Generation | None) -> Path:
+        """What rsync takes for similar to what is sent: the base, unless it would stumble over what is damaged there."""
+        from sedai.server import stored
+
+        wanted = self.store.wanted()
+        if base is None or next(stored.unreadable(self.store.tree(base), wanted), None) is not None:
+            return self.store.incoming / "no-base"
+        return self.store.tree(base)
+
+    def _look_for_damage(self, base: Generation) -> None:
+        """After a transfer that broke off: did rsync stumble over the attributes of something in the base?"""
+        from sedai.server import stored
+
+        paths = map(manifest.line_path, manifest.read(self.store.manifest(base)))
+        with contextlib.suppress(IntegrityError):  # the seal says it of the manifest
+            self.store.want_again(stored.unreadable(self.store.tree(base), paths))
 
     def _seen(self, path: Path, inside: str) -> Path:
         return path if self.config.sandbox == "off" else Path(inside)

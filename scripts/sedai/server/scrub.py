@@ -163,9 +163,6 @@ def _client(store: ClientStore, client: str, outcome: Outcome, days: int, suspec
                             wire.text(problem.path), problem.generation, problem.expected, problem.found)  # fmt: skip
                 inode = _inode(os.fsencode(store.tree(generation)) + b"/" + problem.path)
                 found.append((inode, problem))
-                if problem.code == "unreadable" and inode and generation == store.newest():
-                    # A sector that can't be read any more is healed like one that lies.
-                    store.want_again([problem.path])
         except FileNotFoundError:
             if store.directory(generation).exists():
                 raise

@@ -37,6 +37,11 @@ class ClientStore:
         return self.incoming / "delta"
 
     @property
+    def broken_off(self) -> Path:
+        """There from the beginning of a transfer on until it came to its end, or the next run has begun."""
+        return self.incoming / "broken-off"
+
+    @property
     def frozen(self) -> Path:
         """There while nothing may be pruned."""
         return self.root / "frozen"

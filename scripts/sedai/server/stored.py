@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat as st
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,10 +58,25 @@ def read_stored(path: bytes | int, stat: os.stat_result) -> Stored:
         mode = int(mode_text, 8)
         if not 0 <= mode <= _HIGHEST_MODE:
             raise ValueError(mode)
+        kind = _KINDS.get(st.S_IFMT(mode), "?")
+        # As rsync writes it and not otherwise: a changed bit in what means nothing here is damage too.
+        if value != b"%o %s %d:%d" % (mode, device if kind in "cb" else b"0,0", uid, gid):
+            raise ValueError(value)
     except ValueError as error:
         raise IntegrityError(f"The stored attributes of {path!r} are damaged: {value!r}") from error
-    kind = _KINDS.get(st.S_IFMT(mode), "?")
     return Stored(kind, st.S_IMODE(mode), uid, gid, device if kind in "cb" else b"")
+
+
+def unreadable(tree: Path, paths: Iterable[bytes]) -> Iterator[bytes]:
+    """Those of ``paths`` below ``tree`` whose attribute is damaged: rsync ends at the first of them that it looks at."""
+    for path in paths:
+        place = os.fsencode(tree) + b"/" + path
+        try:
+            read_stored(place, os.lstat(place))
+        except IntegrityError:
+            yield path
+        except OSError:
+            continue  # nothing there, so nothing for rsync to look at
 
 
 class Digests(NamedTuple):

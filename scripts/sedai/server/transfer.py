@@ -11,6 +11,8 @@ from pathlib import Path
 from sedai.core.errors import UsageError
 from sedai.core.wire import PARTIAL_DIRECTORY
 
+# How rsync ends where it came to the end of its list; what it says of single files is for the client to judge.
+ENDED = (0, 23, 24)
 DELTA, BASE, TREE = "/delta", "/base", "/tree"
 
 # The letters are rsync's short options in any order; behind "e." come the capabilities, which differ by version.

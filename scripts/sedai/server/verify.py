@@ -19,6 +19,8 @@ from sedai.server.store import MANIFEST, NOTE, ClientStore
 from sedai.server.stored import Digests, digest, read_stored, sha256
 
 LEVELS = ("quick", "full")
+# What is wrong with an entry of the base that goes away when the client sends it again.
+_HEALED = frozenset({"missing", "content", "size", "mtime", "kind", "attributes", "unreadable"})
 
 
 class Problem(NamedTuple):
@@ -85,7 +87,7 @@ class Verifier:
                 if problem.code == "manifest":
                     with contextlib.suppress(OSError):  # a full disk: the next check notes it
                         self._store.build_on_no_more(generation)
-                if problem.code in {"missing", "content", "size", "mtime", "kind"}:
+                if problem.code in _HEALED:
                     wanted.append(problem.path)
                 yield problem
         if wanted and generation == self._store.base():
@@ -190,7 +192,7 @@ class Verifier:
         try:
             stored = read_stored(path, stat)
         except (IntegrityError, OSError) as error:
-            yield problem("attributes", "readable attributes", error)
+            yield problem("unreadable", "readable attributes", error)
             return
         if stored.kind != entry.kind:
             yield problem("kind", entry.kind, stored.kind)
