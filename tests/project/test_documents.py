@@ -18,11 +18,12 @@ PAIRS = [
     ("README.md", "README.ja.md"),
     ("docs/restore.md", "docs/restore.ja.md"),
     ("docs/security.md", "docs/security.ja.md"),
+    ("docs/reliability.md", "docs/reliability.ja.md"),
     ("docs/performance/README.md", "docs/performance/README.ja.md"),
 ]
 PAGES = [page for pair in PAIRS for page in pair]
-# Those that tell what to type on the machines; the one on speed is about a checkout alone.
-HANDBOOK = [pair for pair in PAIRS if "performance" not in pair[0]]
+# Those that tell what to type on the machines; those on speed and on faults are about a checkout alone.
+HANDBOOK = [pair for pair in PAIRS if not re.search("performance|reliability", pair[0])]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -81,12 +82,28 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page, needed", [("README.md", {"demo", "test"}), ("docs/performance/README.md", {"setup", "bench", "bench-quick"})]
+    "page, needed",
+    [
+        ("README.md", {"demo", "test"}),
+        ("docs/reliability.md", {"setup", "faults"}),
+        ("docs/performance/README.md", {"setup", "bench", "bench-quick"}),
+    ],
 )
 def test_make_targets_exist(page: str, needed: set[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     made = set(re.findall(r"^make ([a-z-]+)", read(page), re.MULTILINE))
     assert needed <= made <= targets
+
+
+@pytest.mark.parametrize("page", [page for pair in PAIRS if "reliability" in pair[0] for page in pair])
+def test_the_suites_are_told_and_can_be_run_as_told(page: str) -> None:
+    text = read(page)
+    suites = {path.name for path in (ROOT / "tests/faults").glob("test_*.py")}
+    assert suites
+    assert suites <= set(re.findall(r"`SEDAI_FAULTS=full pytest tests/faults/(test_\w+\.py)`", text))
+    run = re.findall(r"^(?:\w+=\w+ )*pytest (\S+)$", text, re.MULTILINE)
+    assert len(run) > 3
+    assert all((ROOT / path).exists() for path in run)
 
 
 def test_the_benchmark_can_be_called_as_told() -> None:
