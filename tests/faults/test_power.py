@@ -43,7 +43,8 @@ def test_during_a_backup(machine: Machine, spans: dict[str, float], side: str, p
     if done.status == CLEAN:
         assert sealed, f"{at}: the client was told of a generation that is lost"
     elif side == "server":
-        assert done.status == NOT_DONE, done.output
+        # What went with the signature alone has a generation, which the next run signs.
+        assert done.status == NOT_DONE or (done.status == FINDINGS and sealed), done.output
         assert machine.told() - told, "nobody was told"
     elif not sealed:
         assert machine.watch_tomorrow().status == FINDINGS
