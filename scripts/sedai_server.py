@@ -124,3 +124,6 @@ if __name__ == "__main__":
     except SedaiError as failure:
         print(failure, file=sys.stderr)
         sys.exit(failure.exit_code)
+    except OSError as failure:  # a full or broken disk, say
+        print(f"It could not be done: {failure}", file=sys.stderr)
+        sys.exit(ExitCode.NOT_DONE)

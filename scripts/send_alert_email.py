@@ -50,7 +50,6 @@ exit:  0 the provider took it, or it was told before   75 it waits in the spool 
 def main(arguments: list[str]) -> int:
     """Return the exit code; ``arguments`` are the configuration's path, then what the caller gave."""
     os.umask(0o077)
-    logging.raiseExceptions = False  # a full disk under the log must not stop the mail
     # The configuration is no option: a caller under sudo must not be able to bring its own.
     config, *words = arguments
     if words in (["--help"], ["-h"]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -149,7 +150,7 @@ class Hands:
         """Whether what was started has ended."""
         return self._running[pid][0].poll() is not None
 
-    def run(self, command: str, env: dict[str, str] | None = None, seconds: float = 120) -> Answer:
+    def run(self, command: str, env: dict[str, str] | None = None, seconds: float = 600) -> Answer:
         """A shell command to its end."""
         return self.finish(self.start(command, env), seconds)
 
@@ -224,6 +225,17 @@ class Hands:
         wanted, found = _content(Path(source)), _content(Path(tree))
         return sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
 
+    def fill_inodes(self, directory: str, leave: int) -> int:
+        """Make empty files in ``directory`` until only ``leave`` inodes of its disk are left; returns how many are."""
+        os.makedirs(f"{directory}/many-files", exist_ok=True)
+        Path(directory, "ballast").touch()  # so that bytes can be filled up too
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                if os.statvfs(directory).f_ffree <= leave:
+                    break
+                Path(directory, "many-files", str(number)).touch()
+        return os.statvfs(directory).f_ffree
+
     def plant(self, source: str, seed: int, files: int, big_mib: int) -> None:
         """See :func:`plant`."""
         plant(Path(source), seed, files, big_mib)
@@ -241,13 +253,17 @@ class Hands:
 
     def fill(self, directory: str, leave: int) -> int:
         """Put a file ``ballast`` into ``directory`` that leaves ``leave`` bytes of its disk; returns what is left."""
-        disk = os.statvfs(directory)
-        size = max(0, disk.f_bfree * disk.f_frsize - leave)
-        # Root's ballast may take the blocks that others may not; what does not fit does not fit.
-        with open(f"{directory}/ballast", "wb") as stream, contextlib.suppress(OSError):
-            os.posix_fallocate(stream.fileno(), 0, size)
-        disk = os.statvfs(directory)
-        return disk.f_bfree * disk.f_frsize
+
+        def left() -> int:
+            disk = os.statvfs(directory)
+            return disk.f_bavail * disk.f_frsize
+
+        with open(f"{directory}/ballast", "wb", buffering=0) as stream:
+            for step in (1 << 20, 1 << 14, 1 << 10):
+                with contextlib.suppress(OSError):
+                    while left() >= leave + step:
+                        os.posix_fallocate(stream.fileno(), os.fstat(stream.fileno()).st_size, step)
+        return left()
 
 
 def _lines(dice: random.Random, size: int) -> bytes:

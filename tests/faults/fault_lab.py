@@ -50,7 +50,7 @@ CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 _STATE = {"alerts", "base.manifest", "changes", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
           "signed.json", "unsigned"}  # fmt: skip
 _CLIENT = {"checked", "generations", "incoming", "latest", "lock", "sequence", "usage"}
-_INCOMING = {"clock_skew", "delta", "no-base"}
+_INCOMING = {"clock_skew", "delta", "no-base", "trash"}
 
 # A link of so many MBit/s. (tbf drops what is larger than its burst: the loopback has packets of usual size here.)
 SLOW = "tc qdisc replace dev lo root tbf rate {mbit}mbit burst 256k latency 500ms"
@@ -156,7 +156,7 @@ class Machine:
         assert "error" not in answer, answer["error"]
         return answer["result"]
 
-    def run(self, command: str, *, seconds: float = 120, **env: str) -> Done:
+    def run(self, command: str, *, seconds: float = 600, **env: str) -> Done:
         """A shell command, whatever comes of it."""
         return Done(**self.call("run", command=command, env=env, seconds=seconds))
 
@@ -170,7 +170,7 @@ class Machine:
         """Start a program and leave it running."""
         return int(self.call("start", command=f"exec {command}", env=env))
 
-    def finish(self, pid: int, *, seconds: float = 120) -> Done:
+    def finish(self, pid: int, *, seconds: float = 600) -> Done:
         """How a program ended that was started."""
         done = Done(**self.call("finish", pid=pid, seconds=seconds))
         assert done.status is not None, f"it hangs: {done.output}"
@@ -296,18 +296,22 @@ class Machine:
         state = set(self.root(f"ls {STATE}").split()) - _STATE
         client = set(self.root(f"ls {STORE}").split()) - _CLIENT
         incoming = set(self.root(f"ls {STORE}/incoming").split()) - _INCOMING
-        delta = self.root(f"ls -A {STORE}/incoming/delta").split("\n")
+        delta = self.root(f"cd {STORE}/incoming && ls -A delta && ls -A trash").split("\n")
         unsigned = self.root(f"ls -A {STATE}/unsigned 2>/dev/null || true").split("\n")
-        temporary = self.root("ls -A /tmp").split("\n")
+        temporary = self.root("ls -A /tmp; ls -d /dev/shm/sedai* 2>/dev/null; true").split("\n")
         trees = {"state": state, "client": client, "incoming": incoming, "delta": delta, "/tmp": temporary,
                  "unsigned": unsigned}  # fmt: skip
         return [f"{where}/{name}" for where, names in trees.items() for name in sorted(names) if name]
 
-    def assert_whole(self) -> None:
-        """Every listed generation passes a full check, and the newest is the source."""
+    def assert_stored_whole(self) -> None:
+        """Every listed generation passes a full check."""
         checked = self.run(CHECK)
         assert checked.status == CLEAN, checked.output
         assert f"Checked {len(self.generations())} generations" in checked.output or len(self.generations()) == 1
+
+    def assert_whole(self) -> None:
+        """Every listed generation passes a full check, and the newest is the source."""
+        self.assert_stored_whole()
         assert self.differences() == []
 
     def assert_recovers(self) -> None:
@@ -363,8 +367,7 @@ TALLY = Tally()
 def machine() -> Iterator[Machine]:
     """The machine, up; it ends with this process, whatever becomes of it."""
     images.build_missing([IMAGE])
-    name = f"sedai-{scenario_lab('faults')}"
-    subprocess.run([PODMAN, "rm", "--force", "--time", "0", name], capture_output=True, check=False)
+    name = f"sedai-{scenario_lab('faults')}-{os.getpid()}"
     process = subprocess.Popen(
         [
             *(PODMAN, "run", "--rm", "--interactive", "--name", name, "--label", f"sedai.checkout={CHECKOUT}"),

@@ -16,6 +16,7 @@ from sedai.core import wire
 from sedai.core.errors import (
     LockedError,
     ProcessError,
+    ProtocolError,
     SedaiError,
     ServerError,
     UnreachableError,
@@ -27,7 +28,7 @@ HOST_ALIAS = "sedai-server"
 SSH_FAILED = 255
 
 # What the gate calls its refusals.
-KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError}
+KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError, "protocol": ProtocolError}
 
 
 class Connection:

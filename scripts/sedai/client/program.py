@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import signal
 import sys
@@ -33,6 +34,7 @@ exit codes:
   2  usage or configuration
   3  not done
 """
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 # What the name of an incident, which is also the name of a file, can't hold.
 _NO_KEY = re.compile(r"[^a-z0-9._-]|^[._-]")
 
@@ -122,6 +124,10 @@ def carry_out(
     except Exception as error:  # whatever it is, a person hears of it
         code, lines = ExitCode.NOT_DONE, [f"Unexpected: {error!r}", *traceback.format_exc().splitlines()[-4:]]
         context.log.exception("%s failed", name)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            full = SedaiError("A disk of this machine is full.", "Free some space on it, then run it again.")
+            lines = [*str(full).splitlines(), *lines]
+            print(full, file=sys.stderr)
         print(f"{name} failed unexpectedly: {error!r}\nThe log has more: {context.config.log_file}", file=sys.stderr)
     for line in result.findings:
         context.log.warning("%s: %s", name, line)

@@ -67,6 +67,12 @@ class UnreachableError(SedaiError):
     """The server could not be reached or did not let us in."""
 
 
+class ProtocolError(SedaiError):
+    """Client and server are of versions that don't understand each other, as in the middle of an upgrade."""
+
+    exit_code = ExitCode.USAGE
+
+
 class CutShortError(SedaiError):
     """The other side went away in the middle of what it had to say."""
 

@@ -25,8 +25,9 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[N
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _acquire(descriptor, what, time.monotonic() + wait_seconds)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}".encode(), 0)
+        with contextlib.suppress(OSError):  # on a full disk nobody is told who holds it; it is held all the same
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}".encode(), 0)
         yield
     finally:
         os.close(descriptor)

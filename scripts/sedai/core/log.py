@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from sedai.core.errors import ConfigError
 
+# The disk is in trouble, not the configuration: what there is to tell is worth more than its line in the log.
+_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _FORMAT = "%(asctime)s %(name)s[%(process)d] %(levelname)s %(message)s"
 
 
@@ -24,9 +27,12 @@ class _OneLine(logging.Formatter):
 def open_log(name: str, path: Path, *, echo: bool = False) -> logging.Logger:
     """A logger that appends to ``path`` (made with mode 0600) and, with ``echo``, to stderr.
 
+    Where the disk can't take it, then or later, its lines are lost and nothing else is.
+
     Raises:
         ConfigError: the file can't be written.
     """
+    logging.raiseExceptions = False
     logger = logging.getLogger(name)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -38,9 +44,11 @@ def open_log(name: str, path: Path, *, echo: bool = False) -> logging.Logger:
         path.touch(mode=0o600)
         handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")]
     except OSError as error:
-        raise ConfigError(
-            f"The log file {path} can't be written: {error.strerror}.", "Set another log_file."
-        ) from error
+        if error.errno not in _TROUBLE:
+            raise ConfigError(
+                f"The log file {path} can't be written: {error.strerror}.", "Set another log_file."
+            ) from error
+        handlers = [logging.NullHandler()]
     if echo:
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:

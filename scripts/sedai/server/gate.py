@@ -23,6 +23,7 @@ from sedai.core import lock, manifest, wire
 from sedai.core.errors import (
     IntegrityError,
     LockedError,
+    ProtocolError,
     SedaiError,
     UsageError,
 )
@@ -74,17 +75,18 @@ class Gate:
         if handler is None:
             raise UsageError(f"The gate knows no {command[:40]!r}.", f"It knows: {', '.join(verbs)}.")
         try:
-            result = handler(self._request())
+            # Whatever else has changed between two versions: what one has to tell reaches a person.
+            result = handler(self._request(any_version=command == "alert"))
         except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"The request for `{command}` has a value that does not fit: {error}") from error
         wire.write_object(self.answers, {"result": result})
         return 0
 
-    def _request(self) -> dict[str, Any]:
+    def _request(self, *, any_version: bool) -> dict[str, Any]:
         line = self.requests.readline(wire.LONGEST_LINE * 32)
         request = wire.read_object(line) if line.strip() else {"protocol": wire.PROTOCOL}
-        if request.get("protocol") != wire.PROTOCOL:
-            raise UsageError(
+        if not any_version and request.get("protocol") != wire.PROTOCOL:
+            raise ProtocolError(
                 f"The client speaks protocol {request.get('protocol')!r}, this server {wire.PROTOCOL}.",
                 "Run `ansible-playbook site.yml` so that both have the same version.",
             )
@@ -437,5 +439,5 @@ def refuse(command: str, error: SedaiError, answers: IO[bytes]) -> None:
     if command.startswith("rsync "):
         sys.stderr.write(f"sedai: {error}\n")
         return
-    kind = {LockedError: "locked", UsageError: "usage"}.get(type(error), "server")
+    kind = {LockedError: "locked", UsageError: "usage", ProtocolError: "protocol"}.get(type(error), "server")
     wire.write_object(answers, {"error": error.message, "hint": error.hint, "kind": kind})

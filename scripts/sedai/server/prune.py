@@ -35,7 +35,7 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
         return Pruned((), (), str(frozen))
     dropped: list[str] = []
     in_use: list[str] = []
-    trash = store.incoming / "trash"
+    store.trash.mkdir(mode=0o700, parents=True, exist_ok=True)
     for verdict in decide(store.generations(), rule):
         if verdict.keep:
             continue
@@ -44,11 +44,9 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
         if record.exists() and lock.in_use(record):
             in_use.append(name)
             continue
-        trash.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store.directory(verdict.generation).rename(trash / name)
+        store.directory(verdict.generation).rename(store.trash / name)
         dropped.append(name)
-    if trash.exists():
-        removal.remove(trash)
+    removal.empty(store.trash)
     return Pruned(tuple(dropped), tuple(in_use))
 
 

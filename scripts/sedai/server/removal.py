@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,17 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove(root: Path) -> None:
-    """Remove the directory ``root`` and all below it.
+    """Remove the directory ``root`` and all below it; see :func:`empty`.
+
+    Raises:
+        OSError: something can't be removed.
+    """
+    empty(root)
+    root.rmdir()
+
+
+def empty(root: Path) -> None:
+    """Remove all below the directory ``root``.
 
     A directory's own directories are moved up below ``root`` before it goes: no recursion, three descriptors, however
     deep it is. Symlinks are removed, never followed.
@@ -19,15 +30,18 @@ def remove(root: Path) -> None:
     """
     top = _enter(os.fsencode(root), None)
     try:
-        while names := _names(top):
-            for name, is_directory in names:
-                if is_directory:
-                    _remove_one(name, top)
-                else:
-                    os.unlink(name, dir_fd=top)
+        _empty(top)
     finally:
         os.close(top)
-    root.rmdir()
+
+
+def _empty(top: int) -> None:
+    while names := _names(top):
+        for name, is_directory in names:
+            if is_directory:
+                _remove_one(name, top)
+            else:
+                os.unlink(name, dir_fd=top)
 
 
 def _remove_one(name: bytes, top: int) -> None:
@@ -36,12 +50,27 @@ def _remove_one(name: bytes, top: int) -> None:
         for inner, is_directory in _names(directory):
             if is_directory:
                 os.close(_enter(inner, directory))  # one that can't be written to can't be moved
-                os.rename(inner, os.urandom(16).hex(), src_dir_fd=directory, dst_dir_fd=top)
+                _move_up(inner, directory, top)
             else:
                 os.unlink(inner, dir_fd=directory)
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=top)
+
+
+def _move_up(name: bytes, directory: int, top: int) -> None:
+    try:
+        os.rename(name, os.urandom(16).hex(), src_dir_fd=directory, dst_dir_fd=top)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # No block for one more name, on a disk that this is to make room on: without the move then, by recursion.
+        below = _enter(name, directory)
+        try:
+            _empty(below)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=directory)
 
 
 def _enter(name: bytes, directory: int | None) -> int:

@@ -42,6 +42,11 @@ class ClientStore:
         return self.incoming / "broken-off"
 
     @property
+    def trash(self) -> Path:
+        """Where pruned generations go first. It is always there: on a full disk none could be made, and pruning makes room."""
+        return self.incoming / "trash"
+
+    @property
     def frozen(self) -> Path:
         """There while nothing may be pruned."""
         return self.root / "frozen"
@@ -57,15 +62,16 @@ class ClientStore:
         return self.root / "lock"
 
     def prepare(self) -> None:
-        """Make the directories that a run needs, and drop what a seal that broke off has left; the lock is held.
+        """Make the directories that a run needs, and drop what a seal or a pruning that broke off has left; the lock is held.
 
         What was sent stays in the delta, unless it is part of a generation already.
         """
         for leftover in ("staging", "spent"):
             if (self.incoming / leftover).exists():
                 removal.remove(self.incoming / leftover)
-        for directory in (self.generations_directory, self.delta):
+        for directory in (self.generations_directory, self.delta, self.trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        removal.empty(self.trash)
 
     def empty_delta(self) -> None:
         """Drop what was sent; the lock is held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -17,7 +18,7 @@ from sedai.client.config import ClientConfig, Server, Source
 from sedai.client.messages import Alert
 from sedai.client.program import Context, Result, carry_out, exit_with
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, ServerError, UsageError
+from sedai.core.errors import ExitCode, LockedError, PausedError, ProtocolError, SedaiError, ServerError, UsageError
 
 LOG = logging.getLogger("test")
 
@@ -118,6 +119,13 @@ def test_a_full_disk_does_not_hide_that_it_is_over(context: Context, monkeypatch
     assert incidents(context) == [("", "backup")]
 
 
+def test_a_full_disk_is_called_one(context: Context, capsys: pytest.CaptureFixture[str]) -> None:
+    carry_out("backup", context, raising(OSError(errno.ENOSPC, "No space left on device")), "c")
+    [waiting] = context.outbox.waiting()
+    for said in (capsys.readouterr().err, json.loads(waiting.read_text())["body"]):
+        assert "A disk of this machine is full.\nFree some space on it, then run it again.\n" in said
+
+
 def test_a_run_that_can_t_be_recorded_is_still_told(context: Context) -> None:
     (context.state.root / "runs.jsonl").mkdir()
     assert carry_out("backup", context, raising(SedaiError("disk full")), "c")[0] is ExitCode.NOT_DONE
@@ -185,8 +193,9 @@ def test_an_alert_that_is_never_taken_holds_nothing_up(context: Context) -> None
     assert outbox.waiting() == []
 
 
-def test_what_the_server_can_t_take_now_waits_with_all_behind_it(context: Context) -> None:
-    outbox, gate = fill(context), Gate({"two": ServerError("no space")})
+@pytest.mark.parametrize("refusal", [ServerError("no space"), ProtocolError("half upgraded")])
+def test_what_the_server_can_t_take_now_waits_with_all_behind_it(context: Context, refusal: SedaiError) -> None:
+    outbox, gate = fill(context), Gate({"two": refusal})
     outbox.flush(gate)  # type: ignore[arg-type]
     assert gate.taken == ["one"]
     assert len(outbox.waiting()) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import tempfile
@@ -102,10 +104,36 @@ def test_one_that_was_taken_for_a_leftover_is_made_again(parent: Path, monkeypat
     assert len(swept) == 1
 
 
-def test_a_disk_that_takes_none_is_named(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_disk_is_full_it_lies_in_memory(
+    parent: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path_factory.mktemp("memory")
+    monkeypatch.setattr(scratch, "_IN_MEMORY", memory)
+
+    def allocate(descriptor: int, offset: int, size: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(parent)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with scratch.directory() as place:
+        assert place.parent == memory
+    assert [*parent.iterdir(), *memory.iterdir()] == []
+
+
+def test_where_python_finds_no_place_it_lies_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is on a disk without a single free block."""
+
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(scratch, "_IN_MEMORY", tmp_path)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with scratch.directory() as place:
+        assert place.parent == tmp_path
+
+
+def test_a_machine_that_has_no_room_at_all_is_told(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(parent / "missing"))
-    with (
-        pytest.raises(SedaiError, match=r"no temporary directory in .*missing: No such file"),
-        scratch.directory(),
-    ):
+    monkeypatch.setattr(scratch, "_IN_MEMORY", parent / "missing too")
+    with pytest.raises(SedaiError, match="no temporary directory"), scratch.directory():
         pass

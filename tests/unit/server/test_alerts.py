@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sedai.core.errors import ProcessError, UsageError
+from sedai.core.errors import ProcessError, ProtocolError, UsageError
 from sedai.server.alerts import Alert, send
 from sedai.server.config import ClientRules, ServerConfig
-from sedai.server.gate import Gate
+from sedai.server.gate import Gate, refuse
 
 LOG = logging.getLogger("test")
 
@@ -74,6 +74,18 @@ def ask(config: ServerConfig, request: dict[str, Any]) -> dict[str, Any]:
 def config(tmp_path: Path) -> ServerConfig:
     return ServerConfig(tmp_path, tmp_path / "log", clients={"laptop": ClientRules()},
                         alert_command=command(tmp_path, "send_alert_email.sh"))  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", [0, 2, None, "x"])
+def test_an_alert_of_any_version_is_taken(tmp_path: Path, config: ServerConfig, protocol: object) -> None:
+    """In the middle of an upgrade everything else is refused, and that must reach a person."""
+    request = {"protocol": protocol, "subject": "s", "body": "b"}
+    assert ask(config, request) == {"alert": "delivered"}
+    answers = io.BytesIO()
+    with pytest.raises(ProtocolError, match="speaks protocol") as refused:
+        Gate(config, "laptop", io.BytesIO(json.dumps(request).encode() + b"\n"), answers, LOG).serve("status")
+    refuse("status", refused.value, answers)
+    assert json.loads(answers.getvalue())["kind"] == "protocol"
 
 
 def test_a_client_names_only_incidents_of_its_own(tmp_path: Path, config: ServerConfig) -> None:

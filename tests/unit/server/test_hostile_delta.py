@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import socket
@@ -346,6 +347,22 @@ class TestRemoval:
             os.close(descriptor)
             descriptor = inner
         os.close(descriptor)
+        removal.remove(root)
+        assert not root.exists()
+
+    @pytest.mark.parametrize("depth", [1, 5])
+    def test_on_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
+        """There is no block for one more name then, and removing is what makes room."""
+        root = tmp_path / "root"
+        for number in range(20):
+            place = root / "/".join([str(number)] * depth) / "below"
+            place.mkdir(parents=True)
+            (place / "file").touch()
+
+        def full(*names: object, **where: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "rename", full)
         removal.remove(root)
         assert not root.exists()
 

@@ -211,6 +211,15 @@ def test_ten_stay_and_one_that_is_read_waits(store: ClientStore) -> None:
     assert problems(store) == []
 
 
+def test_what_a_pruning_that_was_killed_left_goes_with_the_next_run(store: ClientStore) -> None:
+    sealed(store, send(store, "s/", "s/f"), 2)
+    half = store.trash / "20200101T000000Z-000001"
+    (half / "tree/s").mkdir(parents=True)
+    (half / "generation.json").touch()
+    store.prepare()
+    assert list(store.trash.iterdir()) == []
+
+
 def flip(path: Path) -> None:
     """Change one bit and nothing that a stat shows."""
     stat = path.stat()

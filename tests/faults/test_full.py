@@ -1,0 +1,184 @@
+"""Full disks: bytes and inodes, of the server and of the client, at each phase; and nothing but room is needed afterwards."""
+
+from __future__ import annotations
+
+import pytest
+from fault_lab import (
+    BACKUP,
+    CHECK,
+    CLEAN,
+    FINDINGS,
+    FULL,
+    MOUNTS,
+    NOT_DONE,
+    SERVER,
+    SOURCE,
+    STATE,
+    TALLY,
+    Disk,
+    Machine,
+    dice,
+    spans_of,
+)
+
+# Nothing is set aside for root, and few inodes are there.
+SMALL = Disk("90M", ("-m", "0", "-N", "4000"))
+PHASES = {
+    "server": ("begin", "send", "seal", "check", "link", "prune"),
+    "client": ("connect", "scan", "send", "settle", "seal", "link", "record"),
+}
+ALL = [(side, phase, what) for what in ("bytes", "inodes") for side, phases in PHASES.items() for phase in phases]
+QUICK = [("server", "send", "bytes"), ("server", "link", "inodes"), ("client", "seal", "bytes")]
+FEWEST = 30 if FULL else 6
+
+
+@pytest.fixture(scope="module")
+def spans(machine: Machine) -> dict[str, float]:
+    """Seconds that a run spends in each phase, on disks that are soon full."""
+    machine.fresh(files=300, big_mib=2, keep_last=3, server=SMALL, client=SMALL, reserve_percent=0)
+    return spans_of(machine, 3 if FULL else 1)
+
+
+def fill(machine: Machine, side: str, what: str, leave: int = 0) -> None:
+    """No room on one side's disk."""
+    left = machine.call("fill_inodes" if what == "inodes" else "fill", directory=MOUNTS[side], leave=leave)
+    assert left < leave + (16 << 10)
+
+
+def make_room(machine: Machine) -> None:
+    """What a person does, and nothing else."""
+    machine.root("rm -rf /server/ballast /root/ballast /server/many-files /root/many-files")
+
+
+def judge(machine: Machine, status: int | None, output: str, told: set[str], listed: list[str]) -> None:
+    """Whatever came of a run that met a full disk, somebody hears of what is not done."""
+    sealed = machine.generations()[-1] not in listed
+    assert status in (CLEAN, FINDINGS, NOT_DONE), output
+    assert sealed if status == CLEAN else machine.told() - told, output
+
+
+@pytest.mark.parametrize("turn", range(2 if FULL else 1))
+@pytest.mark.parametrize("side, phase, what", ALL if FULL else QUICK)
+def test_it_fills_up_during_a_backup(
+    machine: Machine, spans: dict[str, float], side: str, phase: str, what: str, turn: int
+) -> None:
+    machine.change()
+    machine.root(f"head -c 3000000 /dev/urandom | od >{SOURCE}/new")
+    told, listed = machine.told(), machine.generations()
+    pid = machine.start(BACKUP)
+    delay = dice("full", side, phase, what, turn).random() * spans.get(phase, 0.05) / 2
+    at = machine.call("wait_for", pid=pid, phase=phase, role="client", delay=delay)["phase"] or "after"
+    fill(machine, side, what)
+    done = machine.finish(pid)
+    judge(machine, done.status, done.output, told, listed)
+    make_room(machine)
+    machine.assert_recovers()
+    TALLY.count("full", f"{side} {what} at {at}")
+
+
+@pytest.mark.parametrize("side, what", [(side, what) for side in PHASES for what in ("bytes", "inodes")])
+def test_it_is_full_beforehand(machine: Machine, spans: dict[str, float], side: str, what: str) -> None:
+    """And stays so for a while: the generations can be checked meanwhile, and each run that fails is told."""
+    machine.change()
+    fill(machine, side, what)
+    told, listed = machine.told(), machine.generations()
+    done = machine.run(BACKUP)
+    judge(machine, done.status, done.output, told, listed)
+    if side == "server":
+        assert done.status == NOT_DONE
+        assert machine.told() - told
+        checked = machine.run(CHECK)
+        assert checked.status == CLEAN, checked.output
+    make_room(machine)
+    machine.assert_recovers()
+    TALLY.count("full", f"{side} {what} beforehand")
+
+
+@pytest.mark.parametrize("kib", range(2900, 12000, 700) if FULL else [4200])
+def test_there_is_room_for_a_part(machine: Machine, spans: dict[str, float], kib: int) -> None:
+    """From nothing of what a run needs to all of it: wherever it ends, it ends well."""
+    machine.change()
+    machine.root(f"head -c 3000000 /dev/urandom | od >{SOURCE}/new")
+    fill(machine, "server", "bytes", kib << 10)
+    told, listed = machine.told(), machine.generations()
+    done = machine.call("profile", command=BACKUP)
+    judge(machine, done["status"], done["output"], told, listed)
+    make_room(machine)
+    machine.assert_recovers()
+    TALLY.count("full", f"server with {kib} KiB left")
+
+
+def test_pruning_by_hand_makes_room(machine: Machine, spans: dict[str, float]) -> None:
+    """On a disk on which not one byte is left."""
+    for _ in range(3):
+        machine.change()
+        assert machine.run(BACKUP).status == CLEAN
+    fill(machine, "server", "inodes")
+    fill(machine, "server", "bytes")
+    before = machine.generations()
+    machine.configure_server(keep_last=2, reserve_percent=0)
+    pruned = machine.run(f"runuser -u sedai -- {SERVER} prune --client laptop")
+    assert pruned.status == CLEAN, pruned.output
+    assert len(machine.generations()) < len(before)
+    make_room(machine)
+    machine.configure_server(keep_last=3, reserve_percent=0)
+    machine.assert_recovers()
+    TALLY.count("full", "pruned by hand")
+
+
+def test_a_reserve_is_kept(machine: Machine, spans: dict[str, float]) -> None:
+    """Long before the disk is full a backup is refused in words, and the server's watch has said so."""
+    machine.configure_server(keep_last=3, reserve_percent=10)
+    fill(machine, "server", "bytes", 7 << 20)
+    told = machine.told()
+    assert machine.watch().status == FINDINGS
+    assert "the disk of the backups is nearly full" in machine.texts(machine.told() - told)
+    done = machine.run(BACKUP)
+    assert done.status == NOT_DONE
+    assert "10 %" in done.output
+    make_room(machine)
+    machine.configure_server(keep_last=3, reserve_percent=0)
+    machine.watch()
+    machine.assert_recovers()
+    TALLY.count("full", "a reserve")
+
+
+def test_an_alert_that_the_server_can_neither_mail_nor_keep(machine: Machine, spans: dict[str, float]) -> None:
+    """The real ``send_alert_email.sh`` ends with 73 then: the client keeps the alert, and hands it over later."""
+    machine.root(
+        "mkdir -p /spool /usr/local/lib/alerts && (mountpoint -q /spool || mount -t tmpfs -o size=64k tmpfs /spool)"
+        " && chown sedai: /spool && mkdir -p -m 0700 /root/nowhere"
+    )
+    machine.call("write", path="/etc/sedai/alert.toml", text=(
+        'recipients = ["user@example.com"]\nfrom_address = "user@example.com"\nfrom_name = "server"\n'
+        'spool_directory = "/spool"\nlog_file = "/server/log/mail.log"\nmsmtp_config = "/nonexistent"\n'
+    ))  # fmt: skip
+    machine.root("chown sedai: /etc/sedai/alert.toml; head -c 100000 /dev/zero >/spool/ballast; true")
+    machine.call(
+        "write",
+        path="/usr/local/lib/alerts/send_alert_email.sh",
+        text='#!/bin/sh\nexec python3 /scripts/send_alert_email.py /etc/sedai/alert.toml "$@"\n',
+        mode=0o755,
+    )
+    sent = machine.run("runuser -u sedai -- /usr/local/lib/alerts/send_alert_email.sh --incident a:b subject text")
+    assert sent.status == 73, sent.output
+    machine.root(
+        "sed -i 's|/usr/local/bin/send_alert_email.sh|/usr/local/lib/alerts/send_alert_email.sh|' /etc/sedai/server.toml"
+    )
+    machine.root(f"mv {SOURCE} {SOURCE}.away")
+    failed = machine.run(BACKUP)
+    machine.root(f"mv {SOURCE}.away {SOURCE}")
+    assert failed.status == FINDINGS, failed.output
+    waiting = machine.root(f"ls {STATE}/alerts/*.json").split()
+    assert len(waiting) == 1
+    machine.root("rm /spool/ballast")
+    assert machine.run(BACKUP).status == CLEAN
+    assert machine.run(f"ls {STATE}/alerts/*.json").status != 0, "it still waits"
+    assert "backup" in machine.root("cat /spool/queue/*")
+    machine.configure_server(keep_last=3, reserve_percent=0)
+    machine.assert_recovers()
+    TALLY.count("full", "the spool of the alerts")
+
+
+def test_enough_was_full() -> None:
+    assert TALLY.total("full") >= FEWEST
