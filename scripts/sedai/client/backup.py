@@ -30,7 +30,6 @@ from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.generation import Generation
 from sedai.core.manifest import LinkGroup
 from sedai.core.process import environment
-from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
 _FSTAB = Path("/etc/fstab")
@@ -171,9 +170,11 @@ class Run:
         sent = send.Sent()
         if tally.new + tally.modified == 0:
             return settle.Settlement(), sent
-        with self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance:
-            paths = (item.path for item in self._planned() if item.step is not Step.REMOVED)
-            send.push(argv, paths, sent, advance)
+        self._push(argv, sent)
+        if send.is_barred(sent.complaints):  # by what a run that broke off had sent, of which this one needs nothing
+            self._connection.ask("begin", {"time": time.time(), "empty": True})
+            sent = send.Sent()
+            self._push(argv, sent)
         _judge(sent)
         found = settle.find_changed(self._planned(), settle.look)
         self._sources_still_there()
@@ -186,6 +187,12 @@ class Run:
             sent.complaints = [*first_complaints, *sent.complaints]
             settle.find_unstable(found, settle.look)
         return found, sent
+
+    def _push(self, argv: list[str], sent: send.Sent) -> None:
+        tally = self._outcome.tally
+        with self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance:
+            paths = (item.path for item in self._planned() if item.step is not Step.REMOVED)
+            send.push(argv, paths, sent, advance)
 
     def _sources_still_there(self) -> None:
         """A source that is unmounted while it is read looks like one whose files were all deleted.
@@ -294,24 +301,28 @@ def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 
 def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
-    """The changes with what the server found in the files: CRC32, and size and mtime of those that were not stable."""
+    """The changes with what the server found in the files: CRC32, and size, mtime, mode and owner of those that were not stable."""
     with path.open("rb") as stream:
         for change in wire.read_changes(stream):
             if change.line is None or change.line.split(b"\t", 2)[1] != b"f":
                 yield change.path, change.line
                 continue
             entry = manifest.decode(change.line)
-            crc32, file_size, mtime_ns = _answer(next(answers, b""), change)
-            if not change.unstable and (file_size, mtime_ns) != (entry.size, entry.mtime_ns):
+            stored = _answer(next(answers, b""), entry)
+            if not change.unstable and stored._replace(crc32=entry.crc32) != entry:
                 raise IntegrityError(f"The server stored {wire.text(change.path)} with another size or mtime.")
-            yield change.path, manifest.encode(entry._replace(crc32=crc32, size=file_size, mtime_ns=mtime_ns))
+            yield change.path, manifest.encode(stored)
 
 
-def _answer(line: bytes, change: Change) -> tuple[bytes, int, int]:
+def _answer(line: bytes, entry: manifest.Entry) -> manifest.Entry:
+    """``entry`` with what the server found; of a file that was not stable also mode and owner (earlier servers don't tell)."""
     fields = line[1:].split()
-    if line[:1] != b"+" or len(fields) != 3:
-        raise IntegrityError(f"The seal did not answer for {wire.text(change.path)}.")
-    return fields[0], int(fields[1]), int(fields[2])
+    if line[:1] != b"+" or len(fields) not in (3, 6):
+        raise IntegrityError(f"The seal did not answer for {wire.text(entry.path)}.")
+    entry = entry._replace(crc32=fields[0], size=int(fields[1]), mtime_ns=int(fields[2]))
+    if len(fields) == 3:
+        return entry
+    return entry._replace(mode=int(fields[3], 8), uid=int(fields[4]), gid=int(fields[5]))
 
 
 def _groups(lines: Iterator[bytes], wanted: set[bytes]) -> set[LinkGroup]:

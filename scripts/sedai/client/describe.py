@@ -9,6 +9,7 @@ from sedai.core import wire
 
 _WORDS = {
     "unreadable": "could not be read; the generation keeps the last version that could, if there is one",
+    "restless": "did not hold still while it was backed up; the generation keeps the last version that did, if there is one",
     "source_missing": "is missing; the generation keeps what it held last",
     "source_empty": "is empty now; the generation keeps what it held last",
     "source_is_symlink": "is a symbolic link; its target is not backed up",

@@ -76,6 +76,11 @@ def pull_arguments(remote_shell: str, source: str, destination: str, *, ignore_e
     ]
 
 
+def is_barred(complaints: Iterable[str]) -> bool:
+    """Whether something in the delta stood in the way: rsync replaces no directory that is not empty by something else."""
+    return any("could not make way for" in line for line in complaints)
+
+
 def parse_line(line: bytes) -> tuple[bytes, bytes, int] | None:
     """``(path, digest, size)`` of one line of rsync's output; None for lines that name no file. Digest may be empty."""
     fields = line.rstrip(b"\n").split(b"|", 3)

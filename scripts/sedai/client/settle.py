@@ -38,12 +38,17 @@ def look(path: bytes, root: bytes = b"/") -> Scanned | None:
 
 @dataclass
 class Settlement:
-    """What became of the plan. ``again``: paths that changed since the scan, as they are now, to be sent once more."""
+    """What became of the plan. ``again``: paths that changed since the scan, as they are now, to be sent once more.
+
+    ``unstable``: files that changed yet again; they are sealed as they arrived. ``restless``: what became something else yet
+    again, so that nobody knows what arrived.
+    """
 
     again: dict[bytes, Planned] = field(default_factory=dict)
     gone: set[bytes] = field(default_factory=set)
     unreadable: set[bytes] = field(default_factory=set)
     unstable: set[bytes] = field(default_factory=set)
+    restless: set[bytes] = field(default_factory=set)
     young: set[bytes] = field(default_factory=set)
     unsent: list[bytes] = field(default_factory=list)
     entries_lost: int = 0
@@ -71,16 +76,24 @@ def find_unstable(found: Settlement, look_at: Look) -> None:
     """After the second sending: which paths changed yet again, or went."""
     for path, item in found.again.items():
         current = look_at(path)
-        if current is None:
+        if current is None or (_is_directory(item.line) and not _is_directory(current.signature)):
             found.gone.add(path)
         elif not current.signature:
             found.unreadable.add(path)
-        elif not item.line.startswith(current.signature):
+        elif item.line.startswith(current.signature):
+            continue
+        elif _kind(item.line) == _kind(current.signature) and _kind(item.line) in (b"f", b"d"):
             found.unstable.add(path)
+        else:
+            found.restless.add(path)
+
+
+def _kind(line: bytes) -> bytes:
+    return line.split(b"\t", 2)[1] if line else b""
 
 
 def _is_directory(line: bytes) -> bool:
-    return line.split(b"\t", 2)[1:2] == [b"d"]
+    return _kind(line) == b"d"
 
 
 def changes(
@@ -88,7 +101,7 @@ def changes(
 ) -> Iterator[Change]:
     """The changes that the server is to seal, in walk order; counts in ``found`` what is left out.
 
-    A file that could not be read stays as the base has it; where the base has none it is left out.
+    What could not be read, or would not hold still, stays as the base has it; where the base has none it is left out.
     """
     by_group = _digests_by_group(_latest(read_plan(), found), digests)
     for item in _latest(read_plan(), found):
@@ -104,7 +117,7 @@ def changes(
             continue
         entry = manifest.decode(item.line)
         digest = digests.get(item.path) or by_group.get(entry.link_group)
-        if item.path in found.unreadable or (entry.kind == "f" and digest is None):
+        if item.path in found.unreadable or item.path in found.restless or (entry.kind == "f" and digest is None):
             found.unsent.append(item.path)
             if item.step is Step.NEW:
                 found.entries_lost += 1
@@ -160,7 +173,10 @@ def problems(found: Settlement, complaints: Iterable[str]) -> Iterator[Problem]:
     """What a person must hear: files that could not be read, and everything else that rsync complained about."""
     explained = {*found.unsent, *found.gone}
     for path in found.unsent:
-        yield Problem("unreadable", path, "it could not be read")
+        if path in found.restless:
+            yield Problem("restless", path, "it kept becoming something else")
+        else:
+            yield Problem("unreadable", path, "it could not be read")
     for line in complaints:
         named = {unescape_name(os.fsencode(name)).lstrip(b"/") for name in _NAMED.findall(line)}
         if not line.startswith(_NOISE) and not named & explained:

@@ -38,7 +38,7 @@ class Mark(enum.Enum):
 class Change:
     """A path that is new or different (``line``: its manifest line without CRC32), or gone (``line`` None).
 
-    ``unstable``: the file changed while it was read, so size and mtime are those that arrived.
+    ``unstable``: the file changed while it was read, so size, mtime, mode and owner are those that arrived.
     """
 
     path: bytes

@@ -75,7 +75,7 @@ class Arrived:
     def check(self, entry: manifest.Entry, unstable: bool) -> Checked:
         """Compare what lies at the entry's path with the entry.
 
-        ``unstable``: the file changed at the client while it was read, so size and mtime are those that arrived.
+        ``unstable``: the file changed at the client while it was read, so size, times and attributes are those that arrived.
 
         Raises:
             IntegrityError: it is something else, or nothing that the receiver would have stored.
@@ -113,7 +113,8 @@ class Arrived:
     ) -> Checked:
         stored = read_stored(descriptor, stat)
         if unstable:
-            entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+            entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns, mode=stored.mode, uid=stored.uid,
+                                   gid=stored.gid)  # fmt: skip
         _compare(stored, entry, shown)
         if st.S_ISDIR(stat.st_mode) != (entry.kind == "d"):
             raise IntegrityError(f"{shown} arrived with attributes that belong to something else.")

@@ -121,6 +121,8 @@ class Gate:
     def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
         skew = float(request.get("time", 0.0)) - time.time()
         with self._locked():
+            if request.get("empty") is True:  # what an earlier run sent is in this one's way
+                self.store.empty_delta()
             self._refuse_without_room()
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
             if not self.store.checked.exists():

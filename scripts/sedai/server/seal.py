@@ -81,7 +81,8 @@ def seal(
 ) -> Record:
     """Make a generation of the base, the delta and ``changes``; the caller holds the store's lock.
 
-    ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, ``progress``
+    ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, followed by
+    `` mode uid gid`` where it was not stable, ``progress``
     the number of changes checked so far. Where more than ``freeze_percent`` of the base's files are removed or changed, or
     files turned into noise, the generation is made all the same, but the store is frozen.
 
@@ -179,7 +180,7 @@ def _check_delta(
                 done = arrived.check(manifest.decode(change.line), change.unstable)
                 size += done.read
                 if done.entry.kind == "f":
-                    answer(b"+%s %d %d\n" % (done.entry.crc32, done.entry.size, done.entry.mtime_ns))
+                    answer(_found(done.entry, unstable=change.unstable))
                 stream.write(wire.encode_change(Change(change.path, manifest.encode(done.entry))))
                 done.identity.write(identities)
             else:
@@ -191,6 +192,11 @@ def _check_delta(
         stream.write(wire.CHANGES_END)
     arrived.refuse_names_outside()
     return size
+
+
+def _found(entry: manifest.Entry, *, unstable: bool) -> bytes:
+    words = b"+%s %d %d" % (entry.crc32, entry.size, entry.mtime_ns)
+    return words + (b" %o %d %d\n" % (entry.mode, entry.uid, entry.gid) if unstable else b"\n")
 
 
 def _lay(

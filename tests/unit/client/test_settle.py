@@ -73,6 +73,25 @@ def test_a_file_that_keeps_changing_is_sent_again_next_time() -> None:
     assert entry(change).ctime_ns == 0
 
 
+@pytest.mark.parametrize(("step", "lost"), [(Step.NEW, 1), (Step.MODIFIED, 0)])
+@pytest.mark.parametrize("kinds", [(b"f", b"l", b"f"), (b"f", b"f", b"l"), (b"l", b"l", b"l"), (b"f", b"f", b"d")])
+def test_what_keeps_becoming_something_else_stays_as_the_base_has_it_and_is_told(
+    step: Step, lost: int, kinds: tuple[bytes, bytes, bytes]
+) -> None:
+    then, now, later = (scanned(b"a", kind=kind, ctime=OLD + moment) for moment, kind in enumerate(kinds))
+    changes, found = settled([planned(then, step)], {b"a": DIGEST}, {b"a": now}, {b"a": later})
+    assert changes == []
+    assert found.entries_lost == lost
+    assert [(problem.code, problem.path) for problem in settle.problems(found, [])] == [("restless", b"a")]
+
+
+def test_a_directory_that_became_a_file_on_the_second_look_is_gone() -> None:
+    then, now, later = scanned(b"a", kind=b"d"), scanned(b"a", kind=b"d", ctime=OLD + 5), scanned(b"a", ctime=OLD + 9)
+    changes, found = settled([planned(then)], {}, {b"a": now}, {b"a": later})
+    assert changes == []
+    assert found.entries_lost == 1
+
+
 def test_a_file_written_just_now_is_sent_again_next_time() -> None:
     item = scanned(b"a", ctime=LATER - 1_000)
     [change], _ = settled([planned(item)], {b"a": DIGEST}, {b"a": item})

@@ -220,6 +220,27 @@ def test_what_a_pruning_that_was_killed_left_goes_with_the_next_run(store: Clien
     assert list(store.trash.iterdir()) == []
 
 
+def test_a_file_that_was_not_stable_is_sealed_with_the_attributes_that_arrived(store: ClientStore) -> None:
+    changes = send(store, "s/", "s/f")
+    (store.delta / "s/f").chmod(0o640)
+    answers: list[bytes] = []
+    request = Request("", "", 2, "now", ("/s",))
+    unstable = [replace(change, unstable=change.path == b"s/f") for change in changes]
+    record = seal(store, "laptop", request, iter(unstable), answers.append, lambda checked: None)
+    [answer] = answers
+    assert answer.split()[3:] == [b"640", b"%d" % os.geteuid(), b"%d" % os.getegid()]
+    [found] = [line for line in manifest.read(store.manifest(store.find(record.generation))) if b"\tf\t" in line]
+    assert manifest.decode(found).mode == 0o640
+    assert problems(store) == []
+
+
+def test_a_stable_file_has_the_attributes_that_the_client_says(store: ClientStore) -> None:
+    changes = send(store, "s/", "s/f")
+    (store.delta / "s/f").chmod(0o640)
+    with pytest.raises(IntegrityError, match="arrived as"):
+        sealed(store, changes, 2)
+
+
 def flip(path: Path) -> None:
     """Change one bit and nothing that a stat shows."""
     stat = path.stat()
