@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 # Each page and its twin.
 PAIRS = [
     ("README.md", "README.ja.md"),
+    ("docs/daily.md", "docs/daily.ja.md"),
     ("docs/restore.md", "docs/restore.ja.md"),
     ("docs/security.md", "docs/security.ja.md"),
     ("docs/reliability.md", "docs/reliability.ja.md"),

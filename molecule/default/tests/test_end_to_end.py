@@ -383,8 +383,31 @@ class TestCron:
         assert client.generations() == after
 
 
+# What docs/daily.md tells a person to type, line by line.
+DAILY = [
+    line
+    for block in re.findall(r"```sh\n(.*?)```", (PROJECT / "docs/daily.md").read_text(encoding="utf-8"), re.DOTALL)
+    for line in block.splitlines()
+]
+
+
 class TestStatus:
     """At a glance: what needs a look, and the command that is printed for it mends it."""
+
+    def test_the_commands_of_the_page_on_daily_life(self, client: Client, server: Host) -> None:
+        client.backup()
+        client.backup()
+        assert len(DAILY) > 6
+        for command in DAILY:
+            if command.startswith("sudo "):
+                words = command.replace("--client laptop", "--client client")
+                done = server.run("runuser -u admin -- sh -c %s", words)
+            elif command.startswith("/root/"):
+                done = client.host.run(command)
+            else:
+                continue  # by the test of the server's page
+            assert done.rc in (0, 1), f"{command}: {done.stdout}{done.stderr}"
+            assert done.stdout or "--html" in command, command
 
     def test_a_freeze_is_shown_and_released_as_it_says(self, client: Client, server: Host) -> None:
         client.backup()
@@ -427,8 +450,9 @@ class TestStatus:
         generation = client.backup()["generation"]
         server.run_expect([0], "runuser -u sedai -- /usr/local/lib/sedai/sedai_server.py watch")
         assert generation in server.run_expect([0], "/usr/local/lib/sedai/sedai_server.py status --json").stdout
-        # as docs/daily.md has it
-        command = "sudo -u sedai python3 -m http.server 8080 --bind 127.0.0.1 --directory /var/lib/sedai/watch/page"
+        (told,) = (command for command in DAILY if command.startswith("ssh "))
+        command = re.sub(r"^ssh .* you@\S+ ", "", told)
+        assert "--bind 127.0.0.1" in command
         config = PROJECT / ".lab" / LAB / "ssh_config"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
