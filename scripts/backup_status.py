@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sedai.client.program import exit_with, open_context, parser
+from sedai.client.program import exit_with, given_path, open_context, parser
 from sedai.client.status import attention, gather
 from sedai.core.errors import ExitCode
 
@@ -23,7 +23,7 @@ def main() -> ExitCode:
     options = parser(__doc__, EXAMPLES)
     form = options.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as one JSON object")
-    form.add_argument("--html", type=Path, metavar="FILE", help="write it as one page that needs nothing else")
+    form.add_argument("--html", type=given_path, metavar="FILE", help="write it as one page that needs nothing else")
     arguments = options.parse_args()
     context = open_context("status", arguments.config)
     status = gather(context)

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sedai import __version__
 from sedai.core import lock
-from sedai.core.errors import ExitCode, SedaiError
+from sedai.core.errors import ConfigError, ExitCode, SedaiError
 from sedai.server import config, freeze, housekeeping, prune, status
 from sedai.server.store import ClientStore
 
@@ -68,14 +68,21 @@ def main() -> ExitCode:
             settings, logging.getLogger("sedai-server"), as_json=arguments.json, html=arguments.html
         )
     become_owner(settings.store, settings.watch.state_directory)
-    if arguments.verb in ("freeze", "release"):
-        return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
     if arguments.verb in housekeeping.VERBS:
         return housekeeping.carry_out(arguments.verb, settings)
-    for client in [arguments.client] if arguments.client else sorted(settings.clients):
+    if not settings.store.is_dir():
+        raise ConfigError(f"The store {settings.store} is not there.", "Is its disk mounted?")
+    if arguments.verb in ("freeze", "release"):
+        return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
+    return tidy(settings, arguments.client, explain=arguments.explain)
+
+
+def tidy(settings: config.ServerConfig, only: str | None, *, explain: bool) -> ExitCode:
+    """Prune the generations of the client ``only``, or of all, or explain what would go."""
+    for client in sorted(settings.clients) if only is None else [only]:
         rule = settings.retention_for(client)
         store = ClientStore(settings.store / client)
-        if arguments.explain:
+        if explain:
             print(f"{client}: {freeze.read(store) or rule}")
             for verdict in prune.explain(store, rule):
                 why = ", ".join(verdict.reasons) or "goes: neither the first of a guarded day nor among the newest"
@@ -110,9 +117,12 @@ def become_owner(store: Path, state: Path | None) -> None:
 
     What root makes there the gate and cron could not use.
     """
-    candidates = [*store.iterdir(), *([state] if state else [])]
+    if os.geteuid() != 0:
+        return
+    # A store that is not there is for the watch to tell.
+    candidates = [*(store.iterdir() if store.is_dir() else ()), *([state] if state else [])]
     owned = [path.stat() for path in candidates if path.is_dir() and path.stat().st_uid != 0]
-    if os.geteuid() == 0 and owned:
+    if owned:
         os.setgroups([])
         os.setgid(owned[0].st_gid)
         os.setuid(owned[0].st_uid)

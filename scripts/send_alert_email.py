@@ -27,6 +27,8 @@ NEITHER_SENT_NOR_STORED = 73
 WAITS_IN_THE_SPOOL = 75
 CONFIGURATION = 78
 
+# Options that are no part of an alert.
+_ALONE = ("--flush", "--list", "--incidents", "--help")
 _LONGEST_BODY_BYTES = 1_000_000
 
 HELP = """\
@@ -51,10 +53,10 @@ def main(arguments: list[str]) -> int:
     """Return the exit code; ``arguments`` are the configuration's path, then what the caller gave."""
     os.umask(0o077)
     # The configuration is no option: a caller under sudo must not be able to bring its own.
-    config, *words = arguments
-    if words in (["--help"], ["-h"]):
+    config, *words = arguments or [""]
+    if not config or words in (["--help"], ["-h"]):
         print(HELP)
-        return DELIVERED
+        return DELIVERED if words else USAGE
     try:
         become_owner(Path(config))
         settings = toml.load(MailSettings, Path(config))
@@ -98,6 +100,8 @@ def _incident(words: list[str]) -> tuple[str, str, list[str]]:
 
 def _alert(words: list[str]) -> tuple[str, str]:
     """Subject and body from the command line, the body from stdin where it isn't given."""
+    if words and words[0] in _ALONE:
+        raise UsageError(f"{words[0]} takes nothing else.", HELP)
     if len(words) not in (1, 2):
         raise UsageError(f"One or two arguments are needed, not {len(words)}.", HELP)
     subject = one_line(text(os.fsencode(words[0])))

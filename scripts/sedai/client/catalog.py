@@ -69,7 +69,7 @@ def which_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pick(options: argparse.Namespace, records: Sequence[Record]) -> Record:
     """The record of the generation that a person asked for; see :func:`choose` and :func:`choose_at`."""
-    return choose_at(records, moment(options.at)) if options.at else choose(records, options.generation)
+    return choose_at(records, moment(options.at)) if options.at is not None else choose(records, options.generation)
 
 
 def _refuse_none(records: Sequence[Record]) -> None:

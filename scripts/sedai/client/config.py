@@ -8,14 +8,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sedai.core import metrics, ping, toml
+from sedai.core import metrics, ping, toml, wire
 
-CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 DATABASE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 DATABASE_KINDS = ("postgresql", "mariadb", "mysql", "sqlite")
 LANGUAGES = ("en", "ja")
 # A socket's path has at most 107 bytes; ssh needs the last 61.
 _LONGEST_DRILL_DIRECTORY = 46
+_SSH_WORD = re.compile(r"[^\s-]\S*\Z")
+_SSH_OPTION = re.compile(r"[A-Za-z0-9]+[= ][^\n\r]+\Z")
 # The gate takes no longer number.
 _FASTEST_KIB = 999_999_999
 DEFAULT_PATH = Path("~/.config/sedai/client.toml")
@@ -39,6 +40,12 @@ class Server:
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
             raise ValueError(f"port {self.port} must be from 1 to 65535.")
+        for key in ("host", "account"):
+            if not _SSH_WORD.match(getattr(self, key)):
+                raise ValueError(f"{key} {getattr(self, key)!r} must be one word, without blanks.")
+        for option in self.ssh_options:
+            if not _SSH_OPTION.match(option):
+                raise ValueError(f"{option!r} in ssh_options must be of the form Name=value, as in ssh_config(5).")
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if self.schema != 1:
             raise ValueError(f"schema {self.schema} is not known to this version.")
-        if not CLIENT_NAME.match(self.client):
+        if not wire.CLIENT_NAME.match(self.client):
             raise ValueError(f"client {self.client!r} must be lower-case letters, digits, dots, dashes.")
         if self.language not in LANGUAGES:
             raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")

@@ -94,8 +94,11 @@ class Connection:
             UnreachableError: SSH failed.
             SedaiError: the gate refused, with its own words.
         """
-        for _ in self.stream(verb, request, (), on_progress or _ignore):
-            raise ServerError(f"The server answered `{verb}` in an unknown form.")
+        for line in self.stream(verb, request, (), on_progress or _ignore):
+            raise ServerError(
+                f"The server answered `{verb}` in an unknown form: {wire.text(line.strip()[:80])}",
+                "Is there another program behind this account and key? Run `ansible-playbook site.yml`.",
+            )
         return self.result
 
     def stream(
@@ -124,8 +127,9 @@ class Connection:
                 wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
                 process.stdin.writelines(feed)
                 process.stdin.close()
-            except BrokenPipeError:
-                pass  # the gate's answer says why it hung up
+            except BrokenPipeError:  # the gate's answer says why it hung up
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
             for line in process.stdout:
                 if not line.startswith(b"{"):
                     yield line

@@ -161,7 +161,7 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
     for generation, error in answer.damaged.items():
         context.log.warning("find: %s: %s", generation, error)
     if not answer.matches:
-        raise _nothing(options.pattern, pattern, connection, context.state)
+        raise _nothing(pattern, connection, context.state)
     found = versions(answer.matches)
     if options.json:
         print(json.dumps([table(version) for version in found], ensure_ascii=False))
@@ -171,7 +171,7 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
     return ExitCode.FINDINGS if answer.damaged else ExitCode.CLEAN
 
 
-def _nothing(shown: str, pattern: bytes, connection: Connection, state: State) -> UsageError:
+def _nothing(pattern: bytes, connection: Connection, state: State) -> UsageError:
     """That nothing fits, with the newest generation's nearest names."""
     records = catalog.generations(connection)
     if not records:
@@ -183,7 +183,7 @@ def _nothing(shown: str, pattern: bytes, connection: Connection, state: State) -
             near = nearest(plain, map(manifest.line_path, manifest.read(path)))
     except IntegrityError:
         pass  # names are only a help; the check tells what is wrong with the manifest
-    return UsageError(f"No file in any generation fits {shown!r}.", near_names(near))
+    return UsageError(f"No file in any generation fits '{wire.text(pattern)}'.", near_names(near))
 
 
 def near_names(near: Iterable[bytes]) -> str:

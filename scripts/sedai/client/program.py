@@ -73,17 +73,34 @@ def parser(description: str, examples: str) -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("--config", type=Path, help=f"configuration file (default: {configuration.DEFAULT_PATH})")
+    made.add_argument("--config", type=given_path, help=f"configuration file (default: {configuration.DEFAULT_PATH})")
     made.add_argument("--version", action="version", version=f"sedai {__version__}")
     return made
 
 
 def positive(text: str) -> int:
     """A number of at least 1, from the command line."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+        raise argparse.ArgumentTypeError("must be a whole number of at least 1")
     return number
+
+
+def given_path(text: str) -> Path:
+    """A path from the command line. Nothing is none: a variable that is not set must not mean the current directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
+
+
+def given(text: str) -> str:
+    """A word from the command line that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def open_context(name: str, config_path: Path | None) -> Context:

@@ -20,7 +20,7 @@ from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.damage import Problem
 from sedai.client.nearest import nearest
 from sedai.client.placement import SENT, SHOWN, WRITTEN, Action, Existing, Placement, shown
-from sedai.client.program import Context
+from sedai.client.program import Context, given_path
 from sedai.client.progress import Reporter, size
 from sedai.client.state import State
 from sedai.client.target import privileged
@@ -377,6 +377,12 @@ def check_target(root: bytes, unfinished: bool, existing: Existing) -> None:
 
 
 def _refuse_impossible(root: bytes, shown_root: str) -> None:
+    try:
+        os.lstat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise UsageError(f"{shown_root:.80} can't be made: {error.strerror}.", "Name another one with --to.") from error
     above = os.path.dirname(root)
     while not os.path.lexists(above):
         above = os.path.dirname(above)
@@ -425,7 +431,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restore``."""
     catalog.which_arguments(parser)
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
+        "--to", type=given_path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     existing = parser.add_mutually_exclusive_group()
@@ -440,7 +446,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="begin where the disk seems too small, too: files with holes need less",
     )
     parser.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="absolute, as it was on this machine")
+    parser.add_argument("paths", nargs="+", type=given_path, metavar="PATH", help="absolute, as it was on this machine")
 
 
 def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:

@@ -20,7 +20,7 @@ from sedai.client.databases import notes as noted
 from sedai.client.databases import servers
 from sedai.client.databases.engine import Engine
 from sedai.client.databases.notes import Notes
-from sedai.client.program import Context
+from sedai.client.program import Context, given
 from sedai.client.progress import Reporter
 from sedai.core.errors import ExitCode, SedaiError, UsageError
 
@@ -161,7 +161,9 @@ def _beside(target: str, word: str) -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restore-db``."""
     catalog.which_arguments(parser)
-    parser.add_argument("--as", dest="as_name", default="", metavar="NEWNAME", help="under this name (SQLite: a file)")
+    parser.add_argument(
+        "--as", dest="as_name", type=given, default="", metavar="NEWNAME", help="under this name (SQLite: a file)"
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="rename the database that is there, then restore in its place"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from sedai.client import backup
+from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
 from sedai.client.databases.lasting import places
 from sedai.client.databases.notes import Notes
@@ -16,7 +18,7 @@ from sedai.client.progress import Reporter, size
 from sedai.client.rehash import rehash
 from sedai.client.stage import look, stage
 from sedai.core import lock, wire
-from sedai.core.errors import PausedError, SedaiError
+from sedai.core.errors import PausedError, SedaiError, UsageError
 
 
 def back_up(
@@ -34,6 +36,7 @@ def back_up(
     change one of ``shares`` parts is read again in the end (1: all, 0: none).
 
     Raises:
+        UsageError: ``forget`` has a name that is not in the configuration.
         LockedError: another backup runs.
         PausedError: backups are paused.
         SedaiError: there is no new generation.
@@ -41,6 +44,7 @@ def back_up(
     reporter = Reporter(quiet=quiet)
     settings = context.config.backup
     with lock.exclusive(context.state.run_lock, "A backup of this machine"):
+        _refuse_unknown(context.config, forget)
         _mind_the_pause(context, reporter, dry_run=dry_run, resume=resume)
         late: list[str] = []
         try:
@@ -68,6 +72,14 @@ def back_up(
         "rehashed": {"files": rehashed.files, "bytes": rehashed.bytes},
     }
     return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
+
+
+def _refuse_unknown(config: ClientConfig, forget: Sequence[str]) -> None:
+    configured = [database.name for database in config.databases]
+    for name in forget:
+        if name.partition("/")[0] not in configured:
+            near = difflib.get_close_matches(name.partition("/")[0], configured, n=1) or configured
+            raise UsageError(f"The configuration has no databases {name!r}.", f"It has: {', '.join(near) or 'none'}.")
 
 
 def _mind_the_pause(context: Context, reporter: Reporter, *, dry_run: bool, resume: bool) -> None:

@@ -12,6 +12,7 @@ import pathspec
 from sedai.client.config import ClientConfig, Source
 from sedai.client.live import Live, recognise
 from sedai.core import manifest, wire
+from sedai.core.errors import ConfigError
 from sedai.core.walk import Visit, walk
 
 CACHE_TAG = b"CACHEDIR.TAG"
@@ -198,6 +199,11 @@ def _excluder(patterns: Sequence[str], start: int) -> Callable[[bytes, bool], bo
     """Whether a path, whose name in its source begins at ``start``, is left out by ``patterns``."""
     if not patterns:
         return None
+    for pattern in patterns:
+        try:
+            pathspec.GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ConfigError(f"exclude: {pattern!r} is no pattern of the gitignore syntax.") from error
     spec = pathspec.GitIgnoreSpec.from_lines(patterns)
 
     def excluded(path: bytes, directory: bool) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sedai.client.connection import Connection
 from sedai.core import lock, manifest
-from sedai.core.errors import IntegrityError
+from sedai.core.errors import ConfigError, IntegrityError
 from sedai.core.generation import Generation
 
 _KEPT_RUNS = 1000
@@ -27,8 +27,17 @@ class State:
     root: Path
 
     def prepare(self) -> None:
-        """Make the directory."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the directory.
+
+        Raises:
+            ConfigError: it can't be made.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"The state_directory {self.root} can't be made: {error.strerror}.", "Set another state_directory."
+            ) from error
 
     @property
     def run_lock(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -139,10 +140,14 @@ def write(page: Page, path: Path) -> None:
     Raises:
         UsageError: it can't be written there.
     """
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise UsageError(f"The page can't be written: {path} is there and no ordinary file.", "Name another one.")
     new = path.with_name(path.name + ".new")
     try:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
             stream.write(render(page))
         new.replace(path)
     except OSError as error:
-        raise UsageError(f"The page can't be written: {error}", "Name a file in a directory that is there.") from error
+        raise UsageError(
+            f"The page can't be written to {path}: {error.strerror}.", "Name a file in a directory that is there."
+        ) from error

@@ -27,7 +27,9 @@ def load(kind: type[T], path: Path) -> T:
         raise ConfigError(
             f"The configuration {path} is not there.", "Run `ansible-playbook site.yml`, or name it with --config."
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} can't be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration {path} can't be read: {error}") from error
     try:
         return decode(kind, table, "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import enum
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -24,6 +25,7 @@ CHANGES_END = b".\n"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
 CLOCK_TOLERANCE_SECONDS = 300
+CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 
 class Mark(enum.Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sedai.core import metrics, ping, toml
+from sedai.core import metrics, ping, toml, wire
 from sedai.core.errors import UsageError
 from sedai.core.generation import Retention
 
@@ -95,7 +95,11 @@ class ServerConfig:
             raise ValueError(f"sandbox {self.sandbox!r} must be one of {', '.join(SANDBOX_MODES)}.")
         if self.language not in LANGUAGES:
             raise ValueError(f"language {self.language!r} must be one of {', '.join(LANGUAGES)}.")
-
+        if not self.store.is_absolute():
+            raise ValueError(f"store {self.store} must be an absolute path.")
+        for client in self.clients:
+            if not wire.CLIENT_NAME.match(client):
+                raise ValueError(f"client {client!r} must be lower-case letters, digits, dots, dashes.")
         for name in ("freeze_percent", "reserve_percent"):
             if not 0 <= getattr(self, name) <= 100:
                 raise ValueError(f"{name} must be from 0 to 100.")

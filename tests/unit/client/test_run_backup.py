@@ -115,10 +115,10 @@ def test_only_a_true_run_dumps_and_both_know_the_live_files(
     monkeypatch.setattr(context.outbox, "flush", lambda connection: None)
     monkeypatch.setattr(backup, "Run", Run)
     (tmp_path / "app.db").touch()
-    ended = back_up(context, dry_run=dry_run, quiet=True, forget=["main/a/b"])
+    ended = back_up(context, dry_run=dry_run, quiet=True, forget=["app/a/b"])
     assert seen[0].live == [tmp_path / "app.db"]
     assert (tmp_path / "staging").exists() is not dry_run and (tmp_path / "frozen").exists() is not dry_run
     assert [database["name"] for database in ended.record["databases"]] == ([] if dry_run else ["app"])
-    assert seen[0].gone == {tmp_path / "staging/databases/main/a%2Fb"}
+    assert seen[0].gone == {tmp_path / "staging/databases/app/a%2Fb"}
     assert ended.findings == [] and ended.notes == ["/srv: another file system"]
     assert ended.record["left_out"] == ["/srv: another file system"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import date, datetime
 from html.parser import HTMLParser
@@ -116,6 +117,19 @@ def test_it_is_its_owner_s_alone_and_is_replaced_as_a_whole(tmp_path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(UsageError, match="can't be written"):
         page.write(status_page.build(WELL, (), SCRIPTS), tmp_path / "nowhere" / "page.html")
+
+
+def test_what_is_no_ordinary_file_stays(tmp_path: Path) -> None:
+    """As root, "replaced as a whole" would take /dev/null away from everybody."""
+    fifo, directory, link = tmp_path / "fifo", tmp_path / "directory", tmp_path / "link"
+    os.mkfifo(fifo)
+    directory.mkdir()
+    link.symlink_to(fifo)
+    for path in (fifo, directory, link):
+        with pytest.raises(UsageError, match="is there and no ordinary file"):
+            page.write(status_page.build(WELL, (), SCRIPTS), path)
+    assert sorted(tmp_path.iterdir()) == [directory, fifo, link]
+    assert fifo.is_fifo() and link.is_symlink()
 
 
 def test_the_months_stand_over_their_weeks() -> None:

@@ -28,6 +28,7 @@ TABLES: dict[type, dict[str, Any]] = {
         "log_file": "/log",
         "language": "ja",
         "ping_url": "https://ping.example.com/x",
+        "metrics_file": "/metrics/x.prom",
         "staging_directory": "/var/lib/sedai-client",
         "server": {
             "host": "vps.example.com",
@@ -57,6 +58,7 @@ TABLES: dict[type, dict[str, Any]] = {
         "language": "en",
         "watch": {"state_directory": "/w", "max_age_hours": 3, "disk_percent": 90, "disk_days": 3, "scrub_days": 7},
         "ping_url": "",
+        "metrics_file": "/metrics/x.prom",
     },
     MailSettings: {
         "recipients": ["user@example.com"],
