@@ -28,6 +28,8 @@ HEALED = max(10, ROUNDS // 10)
 SPREAD = max(3, ROUNDS // 50)
 KEPT = 4
 THEME = "bit rot"
+# A thousand rounds are one test.
+pytestmark = pytest.mark.timeout(7200)
 
 Undo = Callable[[], None]
 # What is said of a file, however many problems that are: where, and in which generation.
