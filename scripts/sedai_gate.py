@@ -23,7 +23,10 @@ def main() -> int:
     try:
         settings = config.load(arguments.config)
         log = open_log("sedai-gate", settings.log_file)
-        return serve(Gate(settings, arguments.client, sys.stdin.buffer, sys.stdout.buffer, log), command)
+        gate = Gate(settings, arguments.client, sys.stdin.buffer, sys.stdout.buffer, log)
+        status = serve(gate, command)
+        gate.look_ahead(command)
+        return status
     except SedaiError as error:
         refuse(command, error, sys.stdout.buffer)
         return error.exit_code

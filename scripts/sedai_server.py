@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai import __version__
 from sedai.core import lock
 from sedai.core.errors import ConfigError, ExitCode, SedaiError
-from sedai.server import config, freeze, housekeeping, prune, status
+from sedai.server import ahead, config, freeze, housekeeping, prune, status
 from sedai.server.store import ClientStore
 
 EXAMPLES = """\
@@ -93,6 +93,7 @@ def tidy(settings: config.ServerConfig, only: str | None, *, explain: bool) -> E
             continue
         with lock.exclusive(store.lock, f"A backup of {client}"):
             done = prune.prune(store, rule)
+        ahead.empty_trash(store)
         if done.frozen:
             print(f"{client}: nothing dropped, {done.frozen}")
             continue

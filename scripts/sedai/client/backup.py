@@ -7,13 +7,13 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sedai.client import live, plan, send, settle
+from sedai.client import batches, live, plan, send, settle
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.databases.lasting import Lasting
@@ -29,7 +29,9 @@ from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.generation import Generation
 from sedai.core.manifest import LinkGroup
+from sedai.core.merge import merge
 from sedai.core.process import environment
+from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
 _FSTAB = Path("/etc/fstab")
@@ -57,6 +59,10 @@ class Outcome:
     not_in_backup: list[str] = field(default_factory=list)
 
 
+class _BarredError(Exception):
+    """Something in the delta stands in the way of what is sent."""
+
+
 class Run:
     """One backup over an open connection; the caller holds the client's lock."""
 
@@ -71,6 +77,8 @@ class Run:
         self._outcome = Outcome(Tally(), list(staged.problems))
         self._started = datetime.now(UTC)
         self._devices: dict[bytes, int] = {}
+        self._partial: set[bytes] = set()
+        self._complaints: list[str] = []
         # What the server's base has not whole: lines of the base's manifest, and paths of which it has nothing.
         self._spoiled: list[bytes] = []
         self._lost: set[bytes] = set()
@@ -106,11 +114,10 @@ class Run:
             outcome.problems.append(Problem("space", b"", f"up to {size(tally.send_bytes)} may be sent, the server has "
                                                           f"{size(int(begun['free_bytes']))} free"))  # fmt: skip
         with self._timed("send"):
-            found, sent = self._send()
-        self._reporter.say(f"send: {len(sent.digests)} files")
+            found = self._send()
+        self._reporter.say(f"send: {outcome.sent_files} files")
         with self._timed("seal"):
-            self._seal(base, base_sha256, base_manifest, found, sent)
-        outcome.sent_files = len(sent.digests)
+            self._seal(base, base_sha256, base_manifest, found)
         outcome.vanished = [wire.text(path) for path in sorted(found.gone, key=manifest.order)]
         outcome.changed_while_read = len(found.unstable)
         self._reporter.say(f"seal: {outcome.record['generation']}")
@@ -143,6 +150,7 @@ class Run:
         self._outcome.problems.extend(scan.problems)
         self._outcome.problems.extend(Problem("database", b"", line) for line in lasting.lines())
         self._devices = scan.devices
+        self._partial = scan.partial
         self._not_in_this_backup(scan)
 
     def _not_in_this_backup(self, scan: Scan) -> None:
@@ -162,37 +170,70 @@ class Run:
         with self._state.plan.open("rb") as stream:
             yield from map(plan.decode, stream)
 
-    def _send(self) -> tuple[settle.Settlement, send.Sent]:
-        tally = self._outcome.tally
+    def _send(self) -> settle.Settlement:
+        """Send the plan; the digests that rsync told are then beside it, line by line."""
+        try:
+            found = self._send_plan(may_be_barred=True)
+        except _BarredError:  # by what a run that broke off had sent, of which this one needs nothing
+            self._connection.ask("begin", {"time": time.time(), "empty": True})
+            self._complaints.clear()
+            self._outcome.sent_files = 0
+            found = self._send_plan(may_be_barred=False)
+        self._sources_still_there()
+        if found.again:
+            again = sorted(found.again.values(), key=lambda item: manifest.order(item.path))
+            linked = sum(item.linked for item in again)
+            paths = {item.path for item in again}
+            plan_again = batches.Plan(lambda: iter(again), len(again), linked, paths)
+            # What was read before is not what is there now.
+            found.digests_again = {item.path: digest for item, digest in batches.send(plan_again, self._pusher())}
+            settle.find_unstable(found, settle.look)
+        return found
+
+    def _send_plan(self, *, may_be_barred: bool) -> settle.Settlement:
+        tally, found = self._outcome.tally, settle.Settlement()
+        with (
+            self._state.digests.open("wb") as digests,
+            self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance,
+        ):
+            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._partial)
+            for item, digest in batches.send(whole, self._pusher(advance, may_be_barred=may_be_barred)):
+                digests.write(digest + b"\n")
+                if item.step is not Step.REMOVED:
+                    settle.find_changed(item, found)
+        return found
+
+    def _pusher(
+        self, advance: Callable[[int], None] = lambda count: None, *, may_be_barred: bool = False
+    ) -> batches.Push:
         argv = send.push_arguments(
             self._connection.remote_shell, f"{HOST_ALIAS}:/delta/", self._config.backup.bandwidth_limit_kib
         )
-        sent = send.Sent()
-        if tally.new + tally.modified == 0:
-            return settle.Settlement(), sent
-        self._push(argv, sent)
-        if send.is_barred(sent.complaints):  # by what a run that broke off had sent, of which this one needs nothing
-            self._connection.ask("begin", {"time": time.time(), "empty": True})
-            sent = send.Sent()
-            self._push(argv, sent)
-        _judge(sent)
-        found = settle.find_changed(self._planned(), settle.look)
-        self._sources_still_there()
-        if found.again:
-            for path in found.again:  # what was read before is not what is there now
-                sent.digests.pop(path, None)
-            first_complaints = sent.complaints
-            send.push(argv, sorted(found.again, key=manifest.order), sent, lambda count: None)
-            _judge(sent)
-            sent.complaints = [*first_complaints, *sent.complaints]
-            settle.find_unstable(found, settle.look)
-        return found, sent
 
-    def _push(self, argv: list[str], sent: send.Sent) -> None:
-        tally = self._outcome.tally
-        with self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance:
-            paths = (item.path for item in self._planned() if item.step is not Step.REMOVED)
+        def push(paths: Iterable[bytes]) -> dict[bytes, bytes]:
+            sent = send.Sent()
             send.push(argv, paths, sent, advance)
+            if may_be_barred and send.is_barred(sent.complaints):
+                raise _BarredError
+            _judge(sent)
+            self._complaints += sent.complaints
+            self._outcome.sent_files += len(sent.digests)
+            return sent.digests
+
+        return push
+
+    def _sent(self) -> Iterator[tuple[Planned, bytes]]:
+        with self._state.digests.open("rb") as digests:
+            for item, digest in zip(self._planned(), digests, strict=True):
+                yield item, digest[:-1]
+
+    def _rotten(self, found: settle.Settlement) -> dict[bytes, Problem]:
+        """Of what is sent because the server's copy is damaged: files whose right bytes are not here either."""
+        paths = set(map(manifest.line_path, self._spoiled))
+        if not paths:
+            return {}
+        digests = {item.path: digest for item, digest in self._sent() if item.path in paths} | found.digests_again
+        return sent_rotten(self._spoiled, {path: digest for path, digest in digests.items() if digest})
 
     def _sources_still_there(self) -> None:
         """A source that is unmounted while it is read looks like one whose files were all deleted.
@@ -217,19 +258,16 @@ class Run:
         base_sha256: str,
         base_manifest: Path | None,
         found: settle.Settlement,
-        sent: send.Sent,
     ) -> None:
-        rotten = sent_rotten(self._spoiled, sent.digests)
-        for path in rotten:
-            sent.digests.pop(path, None)  # like one that could not be read: the base's bytes stay
+        rotten = self._rotten(found)
         dropped: list[bytes] = []
         with self._state.changes.open("wb") as stream:
-            settled = settle.changes(self._planned, sent.digests, found)
+            settled = settle.changes(self._sent(), found, rotten)
             for change in settle.drop_lost(settled, self._lost, dropped):
                 stream.write(wire.encode_change(change))
             stream.write(wire.CHANGES_END)
         outcome = self._outcome
-        outcome.problems += [rotten.pop(problem.path, problem) for problem in settle.problems(found, sent.complaints)]
+        outcome.problems += [rotten.pop(problem.path, problem) for problem in settle.problems(found, self._complaints)]
         outcome.problems += [Problem("lost", path, "nothing that can be read is left here") for path in dropped]
         outcome.not_in_backup = not_in_backup(outcome.problems, outcome.left_out)
         entries = outcome.tally.entries - found.entries_lost - len(dropped)
@@ -245,12 +283,12 @@ class Run:
         with (
             self._state.changes.open("rb") as feed,
             self._reporter.steps("seal", entries) as advance,
-            manifest.Writer(new_manifest) as writer,
+            manifest.Writer(new_manifest, compresslevel=0) as writer,
         ):
             answers = self._connection.stream("seal", request, feed, lambda answer: advance(answer.get("progress", 0)))
-            base_lines = manifest.read(base_manifest) if base_manifest else iter(())
-            for line in manifest.merge(base_lines, _sealed_changes(self._state.changes, answers)):
-                writer.add(line)
+            base_blocks = manifest.blocks(base_manifest) if base_manifest else iter(())
+            for block in merge(base_blocks, _sealed_changes(self._state.changes, answers)):
+                writer.add(block)
             for unexpected in answers:
                 raise IntegrityError(f"The seal's answer has a line too many: {unexpected[:80]!r}")
             totals = writer.totals
@@ -300,29 +338,28 @@ def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     return name
 
 
-def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[Change]:
     """The changes with what the server found in the files: CRC32, and size, mtime, mode and owner of those that were not stable."""
     with path.open("rb") as stream:
         for change in wire.read_changes(stream):
-            if change.line is None or change.line.split(b"\t", 2)[1] != b"f":
-                yield change.path, change.line
+            fields = change.line.split(b"\t") if change.line is not None else []
+            if fields[manifest.KIND : manifest.KIND + 1] != [b"f"]:
+                yield change
                 continue
-            entry = manifest.decode(change.line)
-            stored = _answer(next(answers, b""), entry)
-            if not change.unstable and stored._replace(crc32=entry.crc32) != entry:
+            crc32, *stored = _answer(next(answers, b""), change)
+            if not change.unstable and stored != fields[manifest.SIZE : manifest.MTIME + 1]:
                 raise IntegrityError(f"The server stored {wire.text(change.path)} with another size or mtime.")
-            yield change.path, manifest.encode(stored)
+            fields[manifest.CRC32] = crc32
+            fields[manifest.SIZE : manifest.SIZE + len(stored)] = stored
+            yield Change(change.path, b"\t".join(fields))
 
 
-def _answer(line: bytes, entry: manifest.Entry) -> manifest.Entry:
-    """``entry`` with what the server found; of a file that was not stable also mode and owner (earlier servers don't tell)."""
+def _answer(line: bytes, change: Change) -> list[bytes]:
+    """CRC32, size and mtime; of a file that was not stable also mode, uid and gid (earlier servers don't tell)."""
     fields = line[1:].split()
     if line[:1] != b"+" or len(fields) not in (3, 6):
-        raise IntegrityError(f"The seal did not answer for {wire.text(entry.path)}.")
-    entry = entry._replace(crc32=fields[0], size=int(fields[1]), mtime_ns=int(fields[2]))
-    if len(fields) == 3:
-        return entry
-    return entry._replace(mode=int(fields[3], 8), uid=int(fields[4]), gid=int(fields[5]))
+        raise IntegrityError(f"The seal did not answer for {wire.text(change.path)}.")
+    return fields
 
 
 def _groups(lines: Iterator[bytes], wanted: set[bytes]) -> set[LinkGroup]:

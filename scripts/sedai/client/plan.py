@@ -19,6 +19,9 @@ class Step(enum.Enum):
     REMOVED = b"-"
 
 
+_STEPS = {step.value: step for step in Step}
+
+
 class Planned(NamedTuple):
     """One path of the plan; ``line`` is its manifest line without digests, empty where it is removed."""
 
@@ -26,10 +29,23 @@ class Planned(NamedTuple):
     path: bytes
     line: bytes
 
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is one now."""
+        return self.line.split(b"\t", 2)[1:2] == [b"d"]
+
+    @property
+    def linked(self) -> bool:
+        """Whether its inode has further names."""
+        return self.step is not Step.REMOVED and self.line.split(b"\t", manifest.NLINK + 1)[manifest.NLINK] != b"1"
+
 
 @dataclass
 class Tally:
-    """Counts of a plan. ``kept``: entries that were not found or could not be read, and stay as the base has them."""
+    """Counts of a plan. ``kept``: entries that were not found or could not be read, and stay as the base has them.
+
+    ``linked``: how many of those to send share their inode with other names.
+    """
 
     unchanged: int = 0
     new: int = 0
@@ -38,11 +54,17 @@ class Tally:
     kept: int = 0
     send_files: int = 0
     send_bytes: int = 0
+    linked: int = 0
 
     @property
     def entries(self) -> int:
         """How many entries the generation will have."""
         return self.unchanged + self.kept + self.new + self.modified
+
+    @property
+    def planned(self) -> int:
+        """How many entries the plan has: what is new, modified or removed."""
+        return self.new + self.modified + self.removed
 
 
 def _nothing(path: bytes) -> bool:
@@ -106,8 +128,9 @@ def _planned(item: Scanned, present: bool, tally: Tally) -> Planned:
     if kind == b"f":
         tally.send_files += 1
         tally.send_bytes += int(size)
-    step = Step.MODIFIED if present else Step.NEW
-    return Planned(step, item.path, line_of(item))
+    planned = Planned(Step.MODIFIED if present else Step.NEW, item.path, line_of(item))
+    tally.linked += planned.linked
+    return planned
 
 
 def line_of(item: Scanned) -> bytes:
@@ -122,7 +145,7 @@ def encode(planned: Planned) -> bytes:
 
 def decode(line: bytes) -> Planned:
     """The inverse of :func:`encode`."""
-    step = Step(line[:1])
+    step = _STEPS[line[:1]]
     if step is Step.REMOVED:
         return Planned(step, manifest.unescape(line[1:-1]), b"")
     return Planned(step, manifest.line_path(line[1:]), line[1:])

@@ -18,6 +18,7 @@ from sedai.core.walk import Visit, walk
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 
+_PARTIAL = b"/" + os.fsencode(wire.PARTIAL_DIRECTORY)
 _KINDS = {st.S_IFREG: b"f", st.S_IFDIR: b"d", st.S_IFLNK: b"l", st.S_IFIFO: b"p", st.S_IFCHR: b"c", st.S_IFBLK: b"b"}
 
 
@@ -70,7 +71,8 @@ class Scan:
     """One scan of all sources. :attr:`problems` is complete when :meth:`entries` is exhausted.
 
     :attr:`devices` tells on which device each source was seen, by its path. :attr:`live` are the live database files
-    that were seen, :attr:`not_entered` the file systems that were not entered.
+    that were seen, :attr:`not_entered` the file systems that were not entered. :attr:`partial` are the directories that must
+    not be sent by their name alone: something in them was left out, or would be if it appeared, or has further names.
     """
 
     def __init__(self, config: ClientConfig, had_entries: Callable[[bytes], bool], root: bytes = b"/") -> None:
@@ -82,6 +84,7 @@ class Scan:
         self.devices: dict[bytes, int] = {}
         self.live: list[Live] = []
         self.not_entered: list[bytes] = []
+        self.partial: set[bytes] = set()
         self._unlisted: list[bytes] = []
 
     def entries(self) -> Iterator[Scanned]:
@@ -110,6 +113,7 @@ class Scan:
                 real = wire.text(os.path.realpath(self._root + path))
                 return Problem("source_is_symlink", parent, f"/{wire.text(parent)} is one; name {real} instead")
             above.add(parent)
+            self.partial.add(parent)
             yield from self._found(parent, stat)
         return None
 
@@ -146,6 +150,8 @@ class Scan:
         excluded = _excluder(patterns, len(source.tree_path) + 1)
         holds_staged = staged != b"" and manifest.at_or_below(staged, source.tree_path)
         crosses = self._config.crosses_filesystems(source)
+        if excluded is not None:
+            self.partial.add(source.tree_path)
 
         def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
             if holds_staged and (manifest.at_or_below(path, staged) or manifest.at_or_below(staged, path)):
@@ -153,12 +159,12 @@ class Scan:
             directory = st.S_ISDIR(stat.st_mode)
             if excluded is not None and excluded(path, directory):
                 return Visit.LEAVE_OUT
+            if excluded is not None and directory:
+                self.partial.add(path)
             found = recognise(path, entry.name, entry.path)
             if found is not None:
                 self.live.append(found)
-            if not directory:
-                return Visit.LEAVE_OUT if st.S_ISSOCK(stat.st_mode) else Visit.TAKE
-            return self._enter(path, entry.path, crosses or stat.st_dev == device)
+            return self._enter(path, entry.path, crosses or stat.st_dev == device) if directory else Visit.TAKE
 
         for path, stat in walk(self._root + source.tree_path, source.tree_path, choose, self._failed):
             if self._unlisted:
@@ -168,14 +174,17 @@ class Scan:
 
     def _enter(self, path: bytes, location: bytes, allowed: bool) -> Visit:
         """Whether a directory is entered; ``allowed``: its file system may be."""
+        if path.endswith(_PARTIAL):  # rsync passes over its own, unless it is named
+            self.partial |= {path, path.rpartition(b"/")[0]}
         if not allowed:
             self.not_entered.append(path)
-            return Visit.TAKE
-        if path == os.fsencode(self._config.state_directory)[1:] or _is_cache(location):
-            return Visit.TAKE
-        return Visit.TAKE_AND_ENTER
+        elif path != os.fsencode(self._config.state_directory)[1:] and not _is_cache(location):
+            return Visit.TAKE_AND_ENTER
+        self.partial.add(path)
+        return Visit.TAKE
 
     def _failed(self, path: bytes, error: OSError) -> None:
+        self.partial |= {path, path.rpartition(b"/")[0]}
         if isinstance(error, FileNotFoundError):
             return  # gone between listing and looking: the same as never there
         self.problems.append(Problem("unreadable", path, error.strerror or str(error)))
@@ -187,6 +196,8 @@ class Scan:
 
     def _found(self, path: bytes, stat: os.stat_result) -> Iterator[Scanned]:
         line = signature(path, stat)
+        if line is None or (stat.st_nlink > 1 and not st.S_ISDIR(stat.st_mode)):
+            self.partial.add(path.rpartition(b"/")[0])
         if line is None:
             return
         try:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from sedai.client import plan
@@ -38,13 +38,15 @@ def look(path: bytes, root: bytes = b"/") -> Scanned | None:
 
 @dataclass
 class Settlement:
-    """What became of the plan. ``again``: paths that changed since the scan, as they are now, to be sent once more.
+    """What became of the plan.
 
+    ``again``: paths that changed since the scan, as they are now, to be sent once more; ``digests_again``: of that sending.
     ``unstable``: files that changed yet again; they are sealed as they arrived. ``restless``: what became something else yet
     again, so that nobody knows what arrived.
     """
 
     again: dict[bytes, Planned] = field(default_factory=dict)
+    digests_again: dict[bytes, bytes] = field(default_factory=dict)
     gone: set[bytes] = field(default_factory=set)
     unreadable: set[bytes] = field(default_factory=set)
     unstable: set[bytes] = field(default_factory=set)
@@ -54,22 +56,20 @@ class Settlement:
     entries_lost: int = 0
 
 
-def find_changed(planned: Iterable[Planned], look_at: Look, now_ns: Callable[[], int] = time.time_ns) -> Settlement:
-    """Look at each path that was sent: is it still what the scan saw?"""
-    found = Settlement()
-    for item in planned:
-        if item.step is Step.REMOVED:
-            continue
-        current = look_at(item.path)
-        if current is None or (_is_directory(item.line) and not _is_directory(current.signature)):
-            found.gone.add(item.path)
-        elif not current.signature:
-            found.unreadable.add(item.path)
-        elif not item.line.startswith(current.signature):
-            found.again[item.path] = Planned(item.step, item.path, plan.line_of(current))
-        elif now_ns() - manifest.decode(item.line).ctime_ns < _RACY_NS:
+def find_changed(
+    item: Planned, found: Settlement, look_at: Look = look, now_ns: Callable[[], int] = time.time_ns
+) -> None:
+    """Look at a path that was sent: is it still what the scan saw?"""
+    current = look_at(item.path)
+    if current is not None and current.signature and item.line.startswith(current.signature):
+        if now_ns() - int(item.line.split(b"\t", manifest.CTIME + 1)[manifest.CTIME]) < _RACY_NS:
             found.young.add(item.path)
-    return found
+    elif current is None or (item.is_directory and not _is_directory(current.signature)):
+        found.gone.add(item.path)
+    elif not current.signature:
+        found.unreadable.add(item.path)
+    else:
+        found.again[item.path] = Planned(item.step, item.path, plan.line_of(current))
 
 
 def find_unstable(found: Settlement, look_at: Look) -> None:
@@ -97,37 +97,49 @@ def _is_directory(line: bytes) -> bool:
 
 
 def changes(
-    read_plan: Callable[[], Iterable[Planned]], digests: dict[bytes, bytes], found: Settlement
+    planned: Iterable[tuple[Planned, bytes]], found: Settlement, rotten: Container[bytes] = ()
 ) -> Iterator[Change]:
     """The changes that the server is to seal, in walk order; counts in ``found`` what is left out.
 
-    What could not be read, or would not hold still, stays as the base has it; where the base has none it is left out.
+    ``planned``: the plan, each path with the digest that rsync told of it, or nothing. What could not be read, would not hold
+    still, or is ``rotten``, stays as the base has it; where the base has none it is left out.
     """
-    by_group = _digests_by_group(_latest(read_plan(), found), digests)
-    for item in _latest(read_plan(), found):
+    for item, digest in planned:
         if item.step is Step.REMOVED:
-            yield Change(item.path, None)
-            continue
-        if item.path in found.gone:
-            if item.step is Step.MODIFIED and _is_directory(item.line):
-                continue  # what the base has below it stays too; the next scan drops it as a whole
+            sealed: Change | None = Change(item.path, None)
+        elif item.path in found.gone:
+            sealed = _gone(item, found)
+        elif item.path in rotten:
+            sealed = _sealed(item, b"", found)
+        elif item.path in found.again:
+            sealed = _sealed(found.again[item.path], found.digests_again.get(item.path, b""), found)
+        else:
+            sealed = _sealed(item, digest, found)
+        if sealed is not None:
+            yield sealed
+
+
+def _gone(item: Planned, found: Settlement) -> Change | None:
+    if item.step is Step.MODIFIED and item.is_directory:
+        return None  # what the base has below it stays too; the next scan drops it as a whole
+    found.entries_lost += 1
+    return Change(item.path, None) if item.step is Step.MODIFIED else None
+
+
+def _sealed(item: Planned, digest: bytes, found: Settlement) -> Change | None:
+    fields = item.line.split(b"\t")
+    is_file = fields[manifest.KIND] == b"f"
+    if item.path in found.unreadable or item.path in found.restless or (is_file and not digest):
+        found.unsent.append(item.path)
+        if item.step is Step.NEW:
             found.entries_lost += 1
-            if item.step is Step.MODIFIED:
-                yield Change(item.path, None)
-            continue
-        entry = manifest.decode(item.line)
-        digest = digests.get(item.path) or by_group.get(entry.link_group)
-        if item.path in found.unreadable or item.path in found.restless or (entry.kind == "f" and digest is None):
-            found.unsent.append(item.path)
-            if item.step is Step.NEW:
-                found.entries_lost += 1
-            continue
-        if entry.kind == "f" and digest is not None:
-            entry = entry._replace(xxh128=digest)
-        unstable = item.path in found.unstable
-        if unstable or item.path in found.young:
-            entry = entry._replace(ctime_ns=0)  # no scan will ever see this signature: it is sent again next time
-        yield Change(item.path, manifest.encode(entry), unstable and entry.kind == "f")
+        return None
+    if is_file:
+        fields[manifest.XXH128] = digest
+    unstable = item.path in found.unstable
+    if unstable or item.path in found.young:
+        fields[manifest.CTIME] = b"0"  # no scan will ever see this signature: it is sent again next time
+    return Change(item.path, b"\t".join(fields), unstable and is_file)
 
 
 def drop_lost(settled: Iterable[Change], lost: Iterable[bytes], dropped: list[bytes]) -> Iterator[Change]:
@@ -150,23 +162,6 @@ def _drop(remaining: deque[bytes], dropped: list[bytes]) -> Change:
     path = remaining.popleft()
     dropped.append(path)
     return Change(path, None)
-
-
-def _latest(planned: Iterable[Planned], found: Settlement) -> Iterator[Planned]:
-    return (found.again.get(item.path, item) for item in planned)
-
-
-def _digests_by_group(
-    planned: Iterable[Planned], digests: dict[bytes, bytes]
-) -> dict[manifest.LinkGroup | None, bytes]:
-    """rsync names the digest of one of a file's hard-linked names only; the others share it."""
-    by_group: dict[manifest.LinkGroup | None, bytes] = {}
-    for item in planned:
-        if item.line and item.path in digests:
-            group = manifest.decode(item.line).link_group
-            if group is not None:
-                by_group[group] = digests[item.path]
-    return by_group
 
 
 def problems(found: Settlement, complaints: Iterable[str]) -> Iterator[Problem]:

@@ -55,6 +55,11 @@ class State:
         return self.root / "plan"
 
     @property
+    def digests(self) -> Path:
+        """What rsync told of each line of the plan."""
+        return self.root / "digests"
+
+    @property
     def changes(self) -> Path:
         """The changes of the run in flight, as they are sent to the seal."""
         return self.root / "changes"
@@ -134,7 +139,7 @@ class State:
         """
         if self.base.exists():
             try:
-                if manifest.totals(self.base).sha256 == sha256:
+                if manifest.sha256(self.base) == sha256:
                     return self.base
             except IntegrityError:
                 pass  # a damaged copy is replaced by the server's
@@ -195,7 +200,7 @@ def fetch_manifest(connection: Connection, generation: str, sha256: str, path: P
     with new.open("wb") as stream:
         for line in connection.stream("manifest", {"generation": generation}, (), lambda answer: None):
             stream.write(base64.b64decode(line[1:]))
-    found = manifest.totals(new).sha256
+    found = manifest.sha256(new)
     if found != sha256:
         new.unlink()
         raise IntegrityError(f"The manifest of {generation} on the server is not the one that was sealed "

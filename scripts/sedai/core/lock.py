@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from sedai.core.errors import LockedError
 def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold an exclusive flock on ``path`` (made with mode 0600 where missing).
 
-    The kernel drops the lock with the process, so a stale file never blocks a run.
+    The kernel drops the lock with the process, so a stale file never blocks a run. ``wait_seconds`` may be infinite.
 
     Raises:
         LockedError: someone else holds it for longer than ``wait_seconds``; the text names the holder.
@@ -34,6 +36,9 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[N
 
 
 def _acquire(descriptor: int, what: str, deadline: float) -> None:
+    if deadline == math.inf:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,6 +51,19 @@ def _acquire(descriptor: int, what: str, deadline: float) -> None:
                     "Wait for it to end, or look at it with `ps`.",
                 ) from None
             time.sleep(0.1)
+
+
+def stop_holder(path: Path) -> None:
+    """Send SIGTERM to the process that holds the lock ``path``, if one does; the lock may stay held for another moment."""
+    with contextlib.suppress(OSError, ValueError, IndexError):  # nobody holds it, or not any more
+        said = path.read_text()
+        holder = os.pidfd_open(int(said.split()[1]))
+        try:
+            # Still held, and by the same: so the descriptor is that process and none that came by its number later.
+            if in_use(path) and path.read_text() == said:
+                signal.pidfd_send_signal(holder, signal.SIGTERM)
+        finally:
+            os.close(holder)
 
 
 @contextlib.contextmanager

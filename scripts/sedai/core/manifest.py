@@ -16,7 +16,6 @@ Walk order is depth first with names sorted as bytes, which is the order of the 
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -26,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sedai.core.errors import IntegrityError
 
@@ -34,7 +33,18 @@ HEADER = b"#sedai-manifest 1\n"
 NO_DIGEST = b"-"
 # What came as a line of changes is a few bytes longer here.
 _LONGEST_LINE = 1 << 17
-_TABS = 12
+# Where a field is found in a line that was split at its tabs.
+KIND, SIZE, MTIME, NLINK, INODE, CTIME, CRC32, XXH128 = 1, 2, 3, 7, 8, 9, 10, 11
+
+_KINDS = frozenset("fdlpcb")
+_NO_NAMES = frozenset((b"", b".", b".."))
+_BLOCK_BYTES = 1 << 18
+# The kind and the size of a regular file: no other field can be a lone "f" between two tabs, as tabs are escaped.
+_FILE_SIZE = re.compile(rb"\tf\t(\d+)\t")
+_FILE = b"\tf\t"
+# What is left of a line without all but tabs and newlines.
+_SHAPE = b"\t" * 12 + b"\n"
+_ALL_BUT_SHAPE = bytes(byte for byte in range(256) if byte not in _SHAPE)
 
 _SPECIAL = re.compile(rb"[\\\t\n\r]").search
 _ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
@@ -137,58 +147,75 @@ def decode(line: bytes) -> Entry:
         )
     except ValueError as error:
         raise IntegrityError(f"A manifest line is damaged: {line[:200]!r}") from error
-    if entry.kind not in {"f", "d", "l", "p", "c", "b"} or not is_safe(entry.path):
+    if entry.kind not in _KINDS or not is_safe(entry.path):
         raise IntegrityError(f"A manifest line is damaged: {line[:200]!r}")
     return entry
 
 
 def is_safe(path: bytes) -> bool:
     """Whether ``path`` is relative and normal: joined to a root it stays below that root."""
-    return path != b"" and b"\0" not in path and not {b"", b".", b".."} & set(path.split(b"/"))
+    return b"\0" not in path and _NO_NAMES.isdisjoint(path.split(b"/"))
 
 
-def read(path: Path) -> Iterator[bytes]:
-    """The lines of a stored manifest, in order, header checked and left out.
+def blocks(path: Path) -> Iterator[bytes]:
+    """The lines of a stored manifest, in order and several at a time, header checked and left out.
 
     Raises:
         IntegrityError: the file is not a whole manifest.
     """
-    with _opened(path) as stream:
-        yield from stream
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        with gzip.open(path, "rb") as raw, io.BufferedReader(raw, 1 << 20) as stream:
+        with gzip.open(path, "rb") as stream:
             if stream.readline(len(HEADER)) != HEADER:
                 raise IntegrityError(f"{path} is not a manifest that this version knows.")
-            yield stream
+            begun = b""
+            while chunk := stream.read(_BLOCK_BYTES):
+                end = chunk.rfind(b"\n") + 1
+                if end:
+                    block = begun + chunk[:end]
+                    shape = block.translate(None, _ALL_BUT_SHAPE)
+                    if shape != _SHAPE * (len(shape) // len(_SHAPE)):
+                        raise IntegrityError(f"The manifest {path} is damaged: not every line has its thirteen fields.")
+                    yield block
+                    begun = b""
+                begun += chunk[end:]
+                if len(begun) > _LONGEST_LINE:
+                    break
+            if begun:
+                raise IntegrityError(f"The manifest {path} ends in the middle of a line, or has one that is too long.")
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise IntegrityError(f"The manifest {path} can't be read: {error}") from error
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    """As :func:`read`, each line found to have its thirteen fields and its end."""
-    with _opened(path) as stream:
-        while line := stream.readline(_LONGEST_LINE):
-            if line.count(b"\t") != _TABS or not line.endswith(b"\n"):
-                raise IntegrityError(f"The manifest {path} is damaged at {line[:80]!r}.")
-            yield line
-
-
 def proven(path: Path, sha256: str) -> Iterator[bytes]:
-    """As :func:`read`; when the lines are exhausted they were those with the digest ``sha256``.
+    """As :func:`blocks`; when all were read their digest was compared.
 
     Raises:
-        IntegrityError: the file is not a whole manifest, or another one.
+        IntegrityError: the file is not a whole manifest, or not the one with this SHA-256.
     """
     digest = hashlib.sha256(HEADER)
-    for line in _whole_lines(path):
-        digest.update(line)
-        yield line
+    for block in blocks(path):
+        digest.update(block)
+        yield block
     if digest.hexdigest() != sha256:
-        raise IntegrityError(f"The manifest {path} is not the one that was sealed.")
+        raise IntegrityError(
+            f"The manifest {path} is not the one that was sealed: it has another SHA-256 than its record."
+        )
+
+
+def lines_of(block: bytes) -> Iterator[bytes]:
+    """The lines of a block, each with its newline."""
+    return iter(io.BytesIO(block))
+
+
+def lines(of: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of many blocks, one by one."""
+    for block in of:
+        yield from lines_of(block)
+
+
+def read(path: Path) -> Iterator[bytes]:
+    """The lines of a stored manifest, one by one; otherwise as :func:`blocks`."""
+    return lines(blocks(path))
 
 
 @dataclass(frozen=True)
@@ -201,17 +228,38 @@ class Totals:
     sha256: str
 
 
-class Writer:
-    """Writes a manifest line by line and counts; use as a context manager, then read :attr:`totals`."""
+class _Count:
+    """Counts what goes by."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(HEADER)
+        self._entries = self._files = self._bytes = 0
+
+    def add(self, block: bytes | bytearray) -> None:
+        sizes = _FILE_SIZE.findall(block)
+        if len(sizes) != block.count(_FILE):
+            raise IntegrityError("The manifest is damaged: a file has a size that is none.")
+        self._digest.update(block)
+        self._entries += block.count(b"\n")
+        self._files += len(sizes)
+        self._bytes += sum(map(int, sizes))
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(self._entries, self._files, self._bytes, self._digest.hexdigest())
+
+
+class Writer:
+    """Writes a manifest and counts; use as a context manager, then read :attr:`totals`."""
+
+    def __init__(self, path: Path, compresslevel: int = 1) -> None:
+        """``compresslevel``: of gzip. 0 costs nothing, and three times the room."""
         # A fixed time and no name in the gzip header: equal manifests are equal files.
         self._file = path.open("wb")
-        self._gzip = gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=self._file, mtime=0)
-        self._stream = io.BufferedWriter(self._gzip, 1 << 20)
-        self._digest = hashlib.sha256()
-        self._entries = self._files = self._bytes = 0
-        self._put(HEADER)
+        self._gzip = gzip.GzipFile(filename="", mode="wb", compresslevel=compresslevel, fileobj=self._file, mtime=0)
+        self._gzip.write(HEADER)
+        self._count = _Count()
+        self._waiting = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -219,26 +267,27 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        self._flush()
+        self._gzip.close()
         self._file.close()
 
-    def add(self, line: bytes) -> None:
-        """Append one encoded line."""
-        fields = line.split(b"\t", 3)
-        self._entries += 1
-        if fields[1] == b"f":
-            self._files += 1
-            self._bytes += int(fields[2])
-        self._put(line)
+    def add(self, block: bytes) -> None:
+        """Append encoded lines: one or many."""
+        self._waiting += block
+        if len(self._waiting) >= _BLOCK_BYTES:
+            self._flush()
 
-    def _put(self, line: bytes) -> None:
-        self._digest.update(line)
-        self._stream.write(line)
+    def _flush(self) -> None:
+        self._count.add(self._waiting)
+        self._gzip.write(self._waiting)
+        self._waiting.clear()
 
     @property
     def totals(self) -> Totals:
         """Counts and digest of what was written so far."""
-        return Totals(self._entries, self._files, self._bytes, self._digest.hexdigest())
+        if self._waiting:
+            self._flush()
+        return self._count.totals
 
 
 def totals(path: Path) -> Totals:
@@ -247,72 +296,19 @@ def totals(path: Path) -> Totals:
     Raises:
         IntegrityError: the file is not a whole manifest.
     """
+    count = _Count()
+    for block in blocks(path):
+        count.add(block)
+    return count.totals
+
+
+def sha256(path: Path) -> str:
+    """The digest alone.
+
+    Raises:
+        IntegrityError: the file is not a whole manifest.
+    """
     digest = hashlib.sha256(HEADER)
-    entries = files = size = 0
-    for line in _whole_lines(path):
-        digest.update(line)
-        fields = line.split(b"\t", 3)
-        entries += 1
-        if fields[1] == b"f":
-            files += 1
-            try:
-                size += int(fields[2])
-            except ValueError as error:
-                raise IntegrityError(f"The manifest {path} is damaged at {line[:80]!r}.") from error
-    return Totals(entries, files, size, digest.hexdigest())
-
-
-def nested(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """``lines`` in walk order, each checked to lie in a directory that was named before it.
-
-    So no entry can be reached through a symlink: what is made by such a manifest stays below its root.
-
-    Raises:
-        IntegrityError: an entry's parent is not a directory of this manifest.
-    """
-    above: list[bytes] = []
-    for line in lines:
-        path, kind = line.split(b"\t", 2)[:2]
-        path = unescape(path)
-        parent = path.rpartition(b"/")[0]
-        while above and above[-1] != parent:
-            above.pop()
-        if parent and not above:
-            raise IntegrityError(f"{path!r} does not lie in a directory of this manifest.")
-        if kind == b"d":
-            above.append(path)
-        yield line
-
-
-def merge(base: Iterator[bytes], changes: Iterator[tuple[bytes, bytes | None]]) -> Iterator[bytes]:
-    """The lines of ``base`` with ``changes`` applied, in walk order.
-
-    ``changes`` are ``(path, line)`` in walk order; ``line`` None removes the path. Removing what is not there is an
-    error of the caller's plan.
-
-    Raises:
-        IntegrityError: ``changes`` are out of order, or remove a path that ``base`` does not have.
-    """
-    last = b""
-    line = next(base, None)
-    key = order(line_path(line)) if line is not None else None
-    for path, replacement in changes:
-        wanted = order(path)
-        if wanted <= last:
-            raise IntegrityError(f"The changes are out of order at {path!r}.")
-        last = wanted
-        while line is not None and key is not None and key < wanted:
-            yield line
-            line = next(base, None)
-            key = order(line_path(line)) if line is not None else None
-        present = key == wanted
-        if present:
-            line = next(base, None)
-            key = order(line_path(line)) if line is not None else None
-        if replacement is not None:
-            yield replacement
-        elif not present:
-            raise IntegrityError(f"The changes remove {path!r}, which the base does not have.")
-    if line is not None:
-        yield line
-        yield from base
+    for block in blocks(path):
+        digest.update(block)
+    return digest.hexdigest()

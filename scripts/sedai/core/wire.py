@@ -8,12 +8,10 @@ before it and keep the connection alive.
 from __future__ import annotations
 
 import base64
-import enum
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from sedai.core import manifest
 from sedai.core.errors import CutShortError, IntegrityError, UsageError
@@ -22,22 +20,15 @@ PROTOCOL = 1
 LONGEST_LINE = 1 << 16
 MOST_PATHS = 4096
 CHANGES_END = b".\n"
+# The first byte of a line of changes.
+_SEALED, _UNSTABLE, _REMOVED = b"+", b"~", b"-"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
 CLOCK_TOLERANCE_SECONDS = 300
 CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 
-class Mark(enum.Enum):
-    """First byte of a line of changes."""
-
-    SEALED = b"+"
-    UNSTABLE = b"~"
-    REMOVED = b"-"
-
-
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """A path that is new or different (``line``: its manifest line without CRC32), or gone (``line`` None).
 
     ``unstable``: the file changed while it was read, so size, mtime, mode and owner are those that arrived.
@@ -72,39 +63,33 @@ def read_object(line: bytes) -> dict[str, Any]:
 def encode_change(change: Change) -> bytes:
     """One line of changes."""
     if change.line is None:
-        return b"%s%s\n" % (Mark.REMOVED.value, manifest.escape(change.path))
-    mark = Mark.UNSTABLE if change.unstable else Mark.SEALED
-    return b"%s%s" % (mark.value, change.line)
+        return b"%s%s\n" % (_REMOVED, manifest.escape(change.path))
+    return (_UNSTABLE if change.unstable else _SEALED) + change.line
 
 
 def read_changes(stream: IO[bytes]) -> Iterator[Change]:
-    """The changes on ``stream``, up to the end mark.
+    """The changes on ``stream``, up to the end mark. Their paths are safe; the rest of a line is read by whoever needs it.
 
     Raises:
         CutShortError: the stream ends before the end mark.
         IntegrityError: a line is damaged.
     """
-    while True:
-        line = stream.readline(LONGEST_LINE)
-        if line == CHANGES_END:
-            return
-        if not line.endswith(b"\n"):
+    while (line := stream.readline(LONGEST_LINE)) != CHANGES_END:
+        if line[-1:] != b"\n":
             raise CutShortError("The list of changes ended early.", "Run the backup again.")
         mark, rest = line[:1], line[1:]
-        if mark == Mark.REMOVED.value:
-            path = manifest.unescape(rest[:-1])
-            if not manifest.is_safe(path):
-                raise IntegrityError(f"The list of changes is damaged at {line[:80]!r}.")
-            yield Change(path, None)
-        elif mark in (Mark.SEALED.value, Mark.UNSTABLE.value):
-            yield Change(manifest.decode(rest).path, rest, mark == Mark.UNSTABLE.value)
-        else:
+        removed = mark == _REMOVED
+        path = manifest.unescape(rest[: rest.find(b"\n" if removed else b"\t")])
+        if mark not in (_SEALED, _UNSTABLE, _REMOVED) or not manifest.is_safe(path):
             raise IntegrityError(f"The list of changes is damaged at {line[:80]!r}.")
+        yield Change(path, None if removed else rest, mark == _UNSTABLE)
 
 
 def text(path: bytes) -> str:
     """A path for JSON and for people: UTF-8, other bytes and control characters as ``\\xNN``."""
     shown = path.decode("utf-8", "backslashreplace")
+    if shown.isprintable():
+        return shown
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
-from sedai.core import manifest
-from sedai.core.wire import Change
 from sedai.server.beneath import Beneath
 
 # Trees of a few files change wholly now and then.
@@ -26,17 +22,41 @@ _PACKED = (
 )
 
 
-@dataclass
 class Compared:
-    """What became of the base's regular files: ``changed`` have other bytes now. ``pairs``: old and new path to sample.
+    """What becomes of the base's ``files`` (regular ones): how many are ``removed``, how many have other bytes (``changed``).
 
-    A file that is gone and one that is new and begins with its name (``report.odt``, ``report.odt.locked``) are a pair.
+    ``pairs``: old and new path of files to sample. A file that is gone and one that is new and begins with its name
+    (``report.odt``, ``report.odt.locked``) are a pair.
     """
 
-    files: int = 0
-    removed: int = 0
-    changed: int = 0
-    pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
+    def __init__(self, files: int) -> None:
+        self.files = files
+        self.removed = self.changed = 0
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self._gone = _Gone()
+        self._met = 0
+        self._step = 1
+
+    def see(self, path: bytes, old: bytes | None, new: bytes | None) -> None:
+        """The next change in walk order: ``path`` with its old and new manifest lines."""
+        before, after = _digest(old), _digest(new)
+        if before and not after:
+            self.removed += 1
+            self._gone.add(path)
+        elif before and before != after:
+            self.changed += 1
+            self._pair(path, path)
+        elif old is None and after and (was := self._gone.of(path)):
+            self._pair(was, path)
+
+    def _pair(self, old: bytes, new: bytes) -> None:
+        """Take every n-th pair, n growing, so that the sample stays small and is spread over all."""
+        if self._met % self._step == 0:
+            self.pairs.append((old, new))
+            if len(self.pairs) == 2 * _SAMPLES:
+                self.pairs = self.pairs[::2]
+                self._step *= 2
+        self._met += 1
 
 
 def judge(compared: Compared, percent: int, base: Beneath, tree: Beneath) -> str:
@@ -56,35 +76,6 @@ def judge(compared: Compared, percent: int, base: Beneath, tree: Beneath) -> str
             "encrypted them"
         )
     return ""
-
-
-def compare(base_lines: Iterator[bytes], changes: Iterator[Change]) -> Compared:
-    """Join the base's manifest with the changes, both in walk order."""
-    compared = Compared()
-    gone = _Gone()
-    line = next(base_lines, None)
-    for change in changes:
-        wanted = manifest.order(change.path)
-        while line is not None and manifest.order(manifest.line_path(line)) < wanted:
-            compared.files += _is_file(line)
-            line = next(base_lines, None)
-        old = None
-        if line is not None and manifest.line_path(line) == change.path:
-            compared.files += _is_file(line)
-            old = manifest.decode(line) if _is_file(line) else None
-            line = next(base_lines, None)
-        new = manifest.decode(change.line) if change.line is not None and _is_file(change.line) else None
-        if old is not None and new is None:
-            compared.removed += 1
-            gone.add(old.path)
-        elif old is not None and new is not None and old.xxh128 != new.xxh128:
-            compared.changed += 1
-            compared.pairs.append((old.path, new.path))
-        elif old is None and new is not None and (was := gone.of(new.path)):
-            compared.pairs.append((was, new.path))
-    compared.files += sum(_is_file(rest) for rest in ([line] if line is not None else []))
-    compared.files += sum(map(_is_file, base_lines))
-    return compared
 
 
 class _Gone:
@@ -110,15 +101,16 @@ class _Gone:
         return b""
 
 
-def _is_file(line: bytes) -> bool:
-    return line.split(b"\t", 2)[1] == b"f"
+def _digest(line: bytes | None) -> bytes:
+    """The XXH128 of a regular file's line; nothing for any other."""
+    fields = line.split(b"\t") if line is not None else []
+    return fields[11] if fields[1:2] == [b"f"] else b""
 
 
 def _turned_into_noise(pairs: list[tuple[bytes, bytes]], base: Beneath, tree: Beneath) -> tuple[int, int]:
     """Of a sample of ``pairs``: how many were no noise before, and how many of these are now."""
     plain = noisy = 0
-    step = max(1, len(pairs) // _SAMPLES)
-    for old, new in pairs[::step]:
+    for old, new in pairs:
         before = _sample(base, old)
         if len(before) < _SMALLEST_SAMPLE or _is_noise(before, _PLAIN):
             continue

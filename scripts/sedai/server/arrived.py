@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import os
 import stat as st
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError
@@ -21,7 +19,6 @@ from sedai.server.beneath import Beneath
 from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
-_IDENTITY = struct.Struct("=QQ")
 
 
 class Identity(NamedTuple):
@@ -34,17 +31,6 @@ class Identity(NamedTuple):
     def of(cls, stat: os.stat_result) -> Self:
         """The identity that a stat shows."""
         return cls(stat.st_ino, stat.st_ctime_ns)
-
-    def write(self, stream: IO[bytes]) -> None:
-        """Append it to ``stream``."""
-        stream.write(_IDENTITY.pack(*self))
-
-    @classmethod
-    def read(cls, path: Path) -> Iterator[Identity]:
-        """Those written to ``path``, in order."""
-        with path.open("rb") as stream:
-            while chunk := stream.read(_IDENTITY.size):
-                yield cls(*_IDENTITY.unpack(chunk))
 
 
 @dataclass
@@ -80,73 +66,71 @@ class Arrived:
         Raises:
             IntegrityError: it is something else, or nothing that the receiver would have stored.
         """
-        shown = wire.text(entry.path)
         try:
             stat = self._delta.lstat(entry.path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise IntegrityError(f"{shown} did not arrive.") from error
+            raise IntegrityError(f"{wire.text(entry.path)} did not arrive.") from error
         if stat.st_dev != self._device or not (
             st.S_ISREG(stat.st_mode) or st.S_ISDIR(stat.st_mode) or st.S_ISLNK(stat.st_mode)
         ):
-            raise IntegrityError(f"{shown} arrived as something that rsync never stores.")
+            raise IntegrityError(f"{wire.text(entry.path)} arrived as something that rsync never stores.")
         if st.S_ISLNK(stat.st_mode):
-            return self._symlink(entry, stat, shown)
+            return self._symlink(entry, stat)
         descriptor = self._delta.open(entry.path)
         try:
             same = os.fstat(descriptor)
             if Identity.of(same) != Identity.of(stat):
-                raise IntegrityError(f"{shown} changed while it was looked at.")
-            return self._opened(descriptor, entry, unstable, same, shown)
+                raise IntegrityError(f"{wire.text(entry.path)} changed while it was looked at.")
+            return self._opened(descriptor, entry, unstable, same)
         finally:
             os.close(descriptor)
 
-    def _symlink(self, entry: manifest.Entry, stat: os.stat_result, shown: str) -> Checked:
+    def _symlink(self, entry: manifest.Entry, stat: os.stat_result) -> Checked:
         """A true symlink, as a receiver without --fake-super stores it; only its text is ever used."""
-        _compare(read_stored(entry.path, stat), entry, shown)
+        _compare(read_stored(entry.path, stat), entry)
         directory, name = self._delta.parent(entry.path)
-        _compare_target(os.readlink(name, dir_fd=directory), entry, shown)
+        _compare_target(os.readlink(name, dir_fd=directory), entry)
         self._count(stat)
         return Checked(entry, Identity.of(stat), 0)
 
-    def _opened(
-        self, descriptor: int, entry: manifest.Entry, unstable: bool, stat: os.stat_result, shown: str
-    ) -> Checked:
+    def _opened(self, descriptor: int, entry: manifest.Entry, unstable: bool, stat: os.stat_result) -> Checked:
         stored = read_stored(descriptor, stat)
         if unstable:
             entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns, mode=stored.mode, uid=stored.uid,
                                    gid=stored.gid)  # fmt: skip
-        _compare(stored, entry, shown)
+        _compare(stored, entry)
         if st.S_ISDIR(stat.st_mode) != (entry.kind == "d"):
-            raise IntegrityError(f"{shown} arrived with attributes that belong to something else.")
+            raise IntegrityError(f"{wire.text(entry.path)} arrived with attributes that belong to something else.")
         if entry.kind == "d":
             return Checked(entry, Identity.of(stat), 0)
-        _refuse_unusual(descriptor, stat, shown)
+        _refuse_unusual(descriptor, stat, entry)
         # rsync does not keep the time of symlinks and devices that --fake-super stores as files; they get it when placed.
         linked = self._count(stat)
         if entry.kind == "f":
             return self._file(descriptor, entry, stat, linked)
         if entry.kind == "l":
-            _compare_target(os.read(descriptor, _LONGEST_TARGET + 1), entry, shown)
+            _compare_target(os.read(descriptor, _LONGEST_TARGET + 1), entry)
         if entry.kind in "cb" and stored.device.replace(b" ", b"") != entry.target:
-            raise IntegrityError(f"{shown} arrived as device {stored.device!r}, the client has {entry.target!r}.")
+            raise IntegrityError(
+                f"{wire.text(entry.path)} arrived as device {stored.device!r}, the client has {entry.target!r}."
+            )
         return Checked(entry, Identity.of(stat), 0)
 
     def _file(self, descriptor: int, entry: manifest.Entry, stat: os.stat_result, linked: _Linked | None) -> Checked:
-        shown = wire.text(entry.path)
         if stat.st_mtime_ns != entry.mtime_ns:
             raise IntegrityError(
-                f"{shown} arrived with mtime {stat.st_mtime_ns} ns, the client has {entry.mtime_ns} ns."
+                f"{wire.text(entry.path)} arrived with mtime {stat.st_mtime_ns} ns, the client has {entry.mtime_ns} ns."
             )
         known = linked.digests if linked else None
-        digests = known or digest_open(descriptor)
+        digests = known or digest_open(descriptor, stat.st_size)
         if Identity.of(os.fstat(descriptor)) != Identity.of(stat):
-            raise IntegrityError(f"{shown} changed while it was read.")
+            raise IntegrityError(f"{wire.text(entry.path)} changed while it was read.")
         if linked:
             linked.digests = digests
         if digests.size != entry.size or digests.xxh128 != entry.xxh128:
             raise IntegrityError(
-                f"{shown} arrived with {digests.size} bytes and XXH128 {digests.xxh128.decode()}, the client's rsync "
-                f"read {entry.size} bytes and {entry.xxh128.decode()}."
+                f"{wire.text(entry.path)} arrived with {digests.size} bytes and XXH128 {digests.xxh128.decode()}, the "
+                f"client's rsync read {entry.size} bytes and {entry.xxh128.decode()}."
             )
         return Checked(entry._replace(crc32=digests.crc32), Identity.of(stat), 0 if known else digests.size)
 
@@ -191,24 +175,30 @@ class Arrived:
                 os.close(directory)
 
 
-def _refuse_unusual(descriptor: int, stat: os.stat_result, shown: str) -> None:
+def _refuse_unusual(descriptor: int, stat: os.stat_result, entry: manifest.Entry) -> None:
     if stat.st_mode & 0o7000 or stat.st_mode & 0o600 != 0o600:
-        raise IntegrityError(f"{shown} arrived with mode {st.S_IMODE(stat.st_mode):o}, which rsync never stores.")
+        raise IntegrityError(
+            f"{wire.text(entry.path)} arrived with mode {st.S_IMODE(stat.st_mode):o}, which rsync never stores."
+        )
     if is_being_written(descriptor):
-        raise IntegrityError(f"{shown} is still open for writing.")
+        raise IntegrityError(f"{wire.text(entry.path)} is still open for writing.")
 
 
-def _compare(stored: Stored, entry: manifest.Entry, shown: str) -> None:
+def _compare(stored: Stored, entry: manifest.Entry) -> None:
     wanted = (entry.kind, entry.mode, entry.uid, entry.gid)
     arrived = (stored.kind, stored.mode, stored.uid, stored.gid)
     # A symlink's own mode means nothing on Linux.
     if wanted != arrived and not (entry.kind == "l" == stored.kind and wanted[2:] == arrived[2:]):
-        raise IntegrityError(f"{shown} arrived as {arrived}, the client has {wanted} (kind, mode, uid, gid).")
+        raise IntegrityError(
+            f"{wire.text(entry.path)} arrived as {arrived}, the client has {wanted} (kind, mode, uid, gid)."
+        )
 
 
-def _compare_target(target: bytes, entry: manifest.Entry, shown: str) -> None:
+def _compare_target(target: bytes, entry: manifest.Entry) -> None:
     if target != entry.target:
-        raise IntegrityError(f"The symlink {shown} arrived with target {target!r}, the client has {entry.target!r}.")
+        raise IntegrityError(
+            f"The symlink {wire.text(entry.path)} arrived with target {target!r}, the client has {entry.target!r}."
+        )
 
 
 def check_directory(descriptor: int, entry: manifest.Entry) -> None:
@@ -217,4 +207,4 @@ def check_directory(descriptor: int, entry: manifest.Entry) -> None:
     Raises:
         IntegrityError: it is not.
     """
-    _compare(read_stored(descriptor, os.fstat(descriptor)), entry, wire.text(entry.path))
+    _compare(read_stored(descriptor, os.fstat(descriptor)), entry)

@@ -17,6 +17,7 @@ class Beneath:
     def __init__(self, root: Path) -> None:
         self._root = os.open(root, _DIRECTORY)
         self._open: list[tuple[bytes, int]] = []
+        self._at: bytes | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -34,6 +35,7 @@ class Beneath:
 
     def forget(self) -> None:
         """Close the directories on the way: some of them may be gone or others by now."""
+        self._at = None
         self._keep(0)
 
     def parent(self, path: bytes) -> tuple[int, bytes]:
@@ -43,13 +45,18 @@ class Beneath:
             FileNotFoundError: a directory on the way is not there.
             NotADirectoryError: something on the way is no directory, be it a symlink to one.
         """
-        *above, name = path.split(b"/")
+        directory, _, name = path.rpartition(b"/")
+        if directory == self._at:
+            return self._top, name
+        self._at = None
+        above = directory.split(b"/") if directory else []
         depth = 0
         while depth < min(len(self._open), len(above)) and self._open[depth][0] == above[depth]:
             depth += 1
         self._keep(depth)
         for component in above[depth:]:
             self._open.append((component, self._enter(component)))
+        self._at = directory
         return self._top, name
 
     def open(self, path: bytes, flags: int = os.O_RDONLY) -> int:

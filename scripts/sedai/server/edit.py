@@ -4,21 +4,81 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError
-from sedai.core.wire import Change
 from sedai.server import arrived
 from sedai.server.arrived import Identity
 from sedai.server.beneath import Beneath
 from sedai.server.stored import copy_attributes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+# What a line of the list of edits begins with.
+_NEW, _REPLACED, _REMOVED = b"+", b"*", b"-"
+
+
+class Edits:
+    """The list of edits in a file, in walk order: paths to drop, and checked entries to place with what they are known by.
+
+    A context manager while it is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stream = path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def remove(self, path: bytes) -> None:
+        """``path`` goes."""
+        self._stream.write(b"%s%s\n" % (_REMOVED, manifest.escape(path)))
+
+    def place(self, line: bytes, identity: Identity, *, replaces: bool) -> None:
+        """The entry of ``line`` comes; ``replaces``: something has its name."""
+        self._stream.write(b"%s%d %d\t%s" % (_REPLACED if replaces else _NEW, *identity, line))
+
+    def dropped(self) -> Iterator[tuple[bytes, bool, bool]]:
+        """Each path that is in the way, whether it goes for good, and whether a directory comes in its place."""
+        for line in self._lines():
+            if line[:1] == _REMOVED:
+                yield manifest.unescape(line[1:-1]), True, False
+            elif line[:1] == _REPLACED:
+                _, path, kind, _ = line.split(b"\t", 3)
+                yield manifest.unescape(path), False, kind == b"d"
+
+    def placed(self) -> Iterator[tuple[manifest.Entry, Identity]]:
+        """Each entry that comes."""
+        for line in self._lines():
+            if line[:1] != _REMOVED:
+                known_by, rest = line[1:].split(b"\t", 1)
+                yield manifest.decode(rest), Identity(*map(int, known_by.split()))
+
+    def paths(self) -> Iterator[bytes]:
+        """The paths of all edits."""
+        for line in self._lines():
+            yield manifest.unescape(line[1:-1] if line[:1] == _REMOVED else line.split(b"\t", 2)[1])
+
+    def _lines(self) -> Iterator[bytes]:
+        with self._path.open("rb") as stream:
+            yield from stream
+
+    def forget(self) -> None:
+        """Remove the file."""
+        self._path.unlink()
 
 
 class Edit:
-    """Applies checked changes to the farm, and remembers which directories must get their times back.
+    """Applies edits to the farm.
 
     ``lost``: paths that the base should have and has not.
     """
@@ -27,59 +87,57 @@ class Edit:
         self._lost = lost
         self._delta = delta
         self._tree = tree
-        self._touched: set[bytes] = set()
+        self._times: dict[bytes, int] = {}
         self._ctimes: dict[int, int] = {}
         self.added = self.removed = self.placed = self.dropped = 0
 
-    def apply(self, changes: Callable[[], Iterator[Change]], identities: Iterator[Identity]) -> None:
+    def apply(self, edits: Edits) -> None:
         """Drop first, then place: a path may change from a directory to a file and back.
 
         Raises:
-            IntegrityError: a change does not fit the tree, or what lies in the delta is no longer what was checked.
+            IntegrityError: an edit does not fit the tree, or what lies in the delta is no longer what was checked.
         """
         directories: list[bytes] = []
-        for change in changes():
-            self._drop(change, directories)
-        self._tree.forget()
+        for path, for_good, for_directory in edits.dropped():
+            self._drop(path, for_good, for_directory, directories)
         for path in reversed(directories):
             parent, name = self._tree.parent(path)
             os.rmdir(name, dir_fd=parent)
-            self._tree.forget()
-        for change in changes():
-            if change.line is not None:
-                self._place(manifest.decode(change.line), next(identities))
+            self._times.pop(path, None)
+        self._tree.forget()
+        for entry, identity in edits.placed():
+            self._place(entry, identity)
+        self._restore_directory_times()
 
-    def _drop(self, change: Change, directories: list[bytes]) -> None:
+    def _drop(self, path: bytes, for_good: bool, for_directory: bool, directories: list[bytes]) -> None:
         try:
-            present = self._tree.lstat(change.path)
+            parent, name = self._tree.parent(path)
+            is_directory = st.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
-            if change.line is None and change.path not in self._lost:
-                raise IntegrityError(f"The client removes {wire.text(change.path)}, which the base has not.") from None
+            if for_good and path not in self._lost:
+                raise IntegrityError(f"The client removes {wire.text(path)}, which the base has not.") from None
             return
-        is_directory = st.S_ISDIR(present.st_mode)
-        if change.line is not None and is_directory and change.line.split(b"\t", 2)[1] == b"d":
+        if for_directory and is_directory:
             return  # stays, and gets its new attributes when it is placed
-        if change.line is None:
-            self.dropped += 1
+        self.dropped += for_good
         self.removed += 1
-        self._touch_parent(change.path)
+        self._touch(path, parent)
         if is_directory:
-            directories.append(change.path)
+            directories.append(path)
         else:
-            parent, name = self._tree.parent(change.path)
             os.unlink(name, dir_fd=parent)
 
     def _place(self, entry: manifest.Entry, identity: Identity) -> None:
         target, name = self._tree.parent(entry.path)
         self.placed += 1
-        self._touch_parent(entry.path)
+        self._touch(entry.path, target)
         if entry.kind == "d":
             self._place_directory(entry, target, name)
             return
         source, _ = self._delta.parent(entry.path)
         found = Identity.of(os.stat(name, dir_fd=source, follow_symlinks=False))
         # A further name moves the ctime of the inode; we made it, so we know the new one.
-        if found != identity._replace(ctime_ns=self._ctimes.get(identity.inode, identity.ctime_ns)):
+        if found != (identity.inode, self._ctimes.get(identity.inode, identity.ctime_ns)):
             raise IntegrityError(f"{wire.text(entry.path)} changed after it was checked.")
         if entry.kind == "l":
             os.symlink(entry.target, name, dir_fd=target)
@@ -111,17 +169,16 @@ class Edit:
                 os.close(placed)
         finally:
             os.close(source)
-        self._touched.add(entry.path)
+        self._times[entry.path] = entry.mtime_ns
 
-    def _touch_parent(self, path: bytes) -> None:
-        parent = path.rpartition(b"/")[0]
-        if parent:
-            self._touched.add(parent)
+    def _touch(self, path: bytes, parent: int) -> None:
+        """Note the time of the directory that holds ``path``, whose descriptor is ``parent``, before it is edited."""
+        directory = path.rpartition(b"/")[0]
+        if directory and directory not in self._times:
+            self._times[directory] = os.fstat(parent).st_mtime_ns
 
-    def restore_directory_times(self, lines: Iterator[bytes]) -> None:
-        """Give the directories that were edited the times that the new manifest says."""
-        for line in lines:
-            fields = line.split(b"\t", 4)
-            if fields[1] == b"d" and (path := manifest.unescape(fields[0])) in self._touched:
-                parent, name = self._tree.parent(path)
-                os.utime(name, ns=(int(fields[3]), int(fields[3])), dir_fd=parent, follow_symlinks=False)
+    def _restore_directory_times(self) -> None:
+        """Give the directories that were edited the times they had, or those of their own entries where they have changed."""
+        for path, mtime_ns in self._times.items():
+            parent, name = self._tree.parent(path)
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)

@@ -28,8 +28,8 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
+from sedai.server import ahead, quota, receiver
 from sedai.server import prune as pruning
-from sedai.server import quota, receiver
 from sedai.server.config import ServerConfig
 from sedai.server.store import ClientStore
 
@@ -81,6 +81,11 @@ class Gate:
             raise UsageError(f"The request for `{command}` has a value that does not fit: {error}") from error
         wire.write_object(self.answers, {"result": result})
         return 0
+
+    def look_ahead(self, command: str) -> None:
+        """When ``command`` was answered: do in the background what the next seal needs, at once where a run has begun."""
+        if command in ("begin", "seal"):
+            ahead.start(self.store, self.log, self._quota.used_up, urgent=command == "begin")
 
     def _request(self, *, any_version: bool) -> dict[str, Any]:
         line = self.requests.readline(wire.LONGEST_LINE * 32)

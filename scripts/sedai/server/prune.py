@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sedai.core import lock
 from sedai.core.generation import Retention, Verdict, decide
-from sedai.server import freeze, removal
+from sedai.server import freeze
 from sedai.server.store import ClientStore
 
 _INTERVAL = timedelta(hours=1)
@@ -28,7 +28,8 @@ class Pruned:
 def prune(store: ClientStore, rule: Retention) -> Pruned:
     """Drop what ``rule`` does not keep; the caller holds the store's lock.
 
-    A generation first leaves the list in one rename, then its files go, so none is ever listed in part.
+    A generation leaves the list in one rename, into the trash, so none is ever listed in part; whoever empties the trash
+    removes its files.
     """
     frozen = freeze.read(store)
     if frozen is not None:
@@ -44,9 +45,8 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
         if record.exists() and lock.in_use(record):
             in_use.append(name)
             continue
-        store.directory(verdict.generation).rename(store.trash / name)
+        store.discard(store.directory(verdict.generation))
         dropped.append(name)
-    removal.empty(store.trash)
     return Pruned(tuple(dropped), tuple(in_use))
 
 

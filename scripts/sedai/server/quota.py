@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from sedai.core.process import run
+from sedai.server import ahead
 from sedai.server.receiver import Limit, LimitError
 from sedai.server.store import ClientStore
 
@@ -61,7 +62,9 @@ class Quota:
         """
         if not self.used_up():
             return
-        self.store.empty_delta()
+        ahead.give_back(self.store)
+        if self.used_up():
+            self.store.empty_delta()
         if words := self.used_up():
             raise LimitError(words, "Free some of it, or raise the limit, on the server.")
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from sedai.core import manifest
 from sedai.core.generation import Record
 
 # Each indented block is one command; a test takes them from here and runs them.
@@ -165,9 +166,9 @@ _USUAL_DUMPS = {
 _RESTORED = "/root/restored"
 
 
-def text(record: Record, tree: Path, lines: Iterable[bytes]) -> str:
-    """The text of RESTORE.txt for the generation of ``record``, whose files will be at ``tree``; ``lines``: its manifest."""
-    example, dumps = _examples(lines)
+def text(record: Record, tree: Path, blocks: Iterable[bytes]) -> str:
+    """The text of RESTORE.txt for the generation of ``record``, whose files will be at ``tree``; ``blocks``: its manifest."""
+    example, dumps = _examples(blocks)
     values = {name: getattr(record, name) for name in ("generation", "client", "sealed", "files", "bytes", "entries",
                                                        "manifest_sha256")}  # fmt: skip
     remote = f"root@THIS-SERVER:{tree}/./"
@@ -194,7 +195,7 @@ def _remote(path: Path) -> str:
     return shlex.quote(shlex.quote(str(path)))
 
 
-def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:
+def _examples(blocks: Iterable[bytes]) -> tuple[str, dict[str, str]]:
     """A file of the generation in a directory (the usual one if it is there, else the first of a plain name); and, by
     their ending, the first dump of each kind, without it.
 
@@ -204,20 +205,23 @@ def _examples(lines: Iterable[bytes]) -> tuple[str, dict[str, str]]:
     dumps: dict[str, list[str]] = {kind: [] for kind in _USUAL_DUMPS}
     notes: set[str] = set()
     globals_: set[str] = set()
-    for line in lines:
-        path, kind = line.split(b"\t", 2)[:2]
-        if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
-            continue
-        usual = usual or path == _USUAL
-        first = first or path
-        if b"/databases/" in path:
-            name = path.decode()
-            if name.endswith(".json"):
-                notes.add(name.removesuffix(".json"))
-            elif name.endswith("/@globals.sql"):
-                globals_.add(name.rpartition("/")[0])
-            elif dump := _DUMP.match(name):
-                dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
+    for block in blocks:
+        if first and b"/databases/" not in block and _USUAL not in block:
+            continue  # nothing in it could be an example
+        for line in manifest.lines_of(block):
+            path, kind = line.split(b"\t", 2)[:2]
+            if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
+                continue
+            usual = usual or path == _USUAL
+            first = first or path
+            if b"/databases/" in path:
+                name = path.decode()
+                if name.endswith(".json"):
+                    notes.add(name.removesuffix(".json"))
+                elif name.endswith("/@globals.sql"):
+                    globals_.add(name.rpartition("/")[0])
+                elif dump := _DUMP.match(name):
+                    dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
     found = {
         kind: min((name for name in named if name in notes), default=_USUAL_DUMPS[kind],
                   key=lambda name: name.rpartition("/")[0] not in globals_)

@@ -6,29 +6,35 @@ changed paths are linked from the delta into it, removed ones dropped from it. O
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
+import math
 import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sedai import __version__
-from sedai.core import manifest, wire
+from sedai.core import lock, manifest, wire
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
+from sedai.core.merge import merge
 from sedai.core.process import run
 from sedai.core.wire import Change
 from sedai.server import anomaly, farm, restore_note
 from sedai.server.arrived import Arrived, Identity
 from sedai.server.beneath import Beneath
-from sedai.server.edit import Edit
+from sedai.server.edit import Edit, Edits
+from sedai.server.farm import Farm
 from sedai.server.freeze import freeze
 from sedai.server.store import MANIFEST, NOTE, ClientStore
-from sedai.server.stored import STAT_ATTRIBUTE, sha256
+from sedai.server.stored import sha256
 
 _PROGRESS_SECONDS = 2.0
 # What a client may say of what its backup lacks.
@@ -103,95 +109,121 @@ def seal(
     staging.mkdir(mode=0o700)
     tree = staging / "tree"
 
-    sealed = staging / "changes"
-    with Beneath(store.delta) as delta:
-        added_bytes = _check_delta(delta, changes, staging, answer, progress)
+    with contextlib.ExitStack() as stack:
+        delta = stack.enter_context(Beneath(store.delta))
+        checking = _Checking(Arrived(delta), answer, progress)
+        compared = anomaly.Compared(base_record.files if base_record else 0)
         # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
-        totals = _write_manifest(store, base, request, sealed, staging / MANIFEST)
-        laid, lost = _lay(store, base, base_record, tree, sealed)
+        with Edits(staging / "edits") as edits:
+            totals = _write_manifest(
+                store, base, base_record, checking.check(changes), compared, edits, staging / MANIFEST
+            )
+        # Until the generation is there: whoever lays the next farm then sees it.
+        stack.enter_context(lock.exclusive(store.farm_lock, "The laying of a farm", wait_seconds=math.inf))
+        laid, lost = _lay(store, base, base_record, tree, edits)
         with Beneath(tree) as new_tree:
             edit = Edit(delta, new_tree, lost)
-            edit.apply(lambda: _stored_changes(sealed), Identity.read(staging / "identities"))
-            edit.restore_directory_times(manifest.read(staging / MANIFEST))
-        reason = _anomaly(store, base, tree, sealed, freeze_percent) if base and edit.removed else ""
-    _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
+            edit.apply(edits)
+        reason = _anomaly(store, base, tree, compared, freeze_percent) if base and edit.removed else ""
+        _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
-    moment = datetime.now(UTC)
-    generation = Generation(_next_sequence(store), moment.replace(microsecond=0))
-    record = Record(
-        generation=str(generation),
-        client=client,
-        started=request.started,
-        sealed=moment.isoformat(timespec="seconds"),
-        entries=totals.entries,
-        files=totals.files,
-        bytes=totals.bytes,
-        changed=edit.placed,
-        removed=edit.dropped,
-        new_bytes=added_bytes,
-        manifest_sha256=totals.sha256,
-        previous=request.base,
-        previous_manifest_sha256=request.base_manifest_sha256,
-        sedai_version=__version__,
-        sources=request.sources,
-        anomaly=reason,
-        not_in_backup=request.not_in_backup,
-    )
-    note = restore_note.text(record, store.tree(generation), manifest.read(staging / MANIFEST))
-    (staging / NOTE).write_text(note, encoding="utf-8")
-    record = replace(record, stored_sha256={name: sha256(staging / name) for name in (MANIFEST, NOTE)})
-    record.write(staging / "generation.json")
-    if reason:
-        freeze(store, reason, str(generation))
-    sealed.unlink()
-    (staging / "identities").unlink()
-    _publish(store, staging, generation)
-    return record
+        moment = datetime.now(UTC)
+        generation = Generation(_next_sequence(store), moment.replace(microsecond=0))
+        record = Record(
+            generation=str(generation),
+            client=client,
+            started=request.started,
+            sealed=moment.isoformat(timespec="seconds"),
+            entries=totals.entries,
+            files=totals.files,
+            bytes=totals.bytes,
+            changed=edit.placed,
+            removed=edit.dropped,
+            new_bytes=checking.read_bytes,
+            manifest_sha256=totals.sha256,
+            previous=request.base,
+            previous_manifest_sha256=request.base_manifest_sha256,
+            sedai_version=__version__,
+            sources=request.sources,
+            anomaly=reason,
+            not_in_backup=request.not_in_backup,
+        )
+        note = restore_note.text(record, store.tree(generation), manifest.blocks(staging / MANIFEST))
+        (staging / NOTE).write_text(note, encoding="utf-8")
+        record = replace(record, stored_sha256={name: sha256(staging / name) for name in (MANIFEST, NOTE)})
+        record.write(staging / "generation.json")
+        if reason:
+            freeze(store, reason, str(generation))
+        edits.forget()
+        _publish(store, staging, generation)
+        return record
+
+
+class _Sealed(NamedTuple):
+    """A change that was checked. ``line``: its manifest line, digests known; None where the path is removed."""
+
+    path: bytes
+    line: bytes | None
+    identity: Identity | None
+
+
+class _Checking:
+    """Compares each changed path with what arrived, and tells the client what was found."""
+
+    def __init__(self, arrived: Arrived, answer: Callable[[bytes], None], progress: Callable[[int], None]) -> None:
+        self._arrived = arrived
+        self._answer = answer
+        self._progress = progress
+        self.read_bytes = 0
+
+    def check(self, changes: Iterator[Change]) -> Iterator[_Sealed]:
+        """The changes, checked one by one.
+
+        Raises:
+            IntegrityError: something did not arrive as the client says.
+        """
+        spoken = time.monotonic()
+        for number, change in enumerate(changes):
+            if change.line is None:
+                yield _Sealed(change.path, None, None)
+            else:
+                entry, identity, read = self._arrived.check(manifest.decode(change.line), change.unstable)
+                self.read_bytes += read
+                if entry.kind == "f":
+                    self._answer(_found(entry, unstable=change.unstable))
+                yield _Sealed(entry.path, manifest.encode(entry), identity)
+            if time.monotonic() - spoken > _PROGRESS_SECONDS:
+                spoken = time.monotonic()
+                self._progress(number + 1)
+        self._arrived.refuse_names_outside()
 
 
 def _write_manifest(
-    store: ClientStore, base: Generation | None, request: Request, sealed: Path, path: Path
+    store: ClientStore,
+    base: Generation | None,
+    record: Record | None,
+    changes: Iterator[_Sealed],
+    compared: anomaly.Compared,
+    edits: Edits,
+    path: Path,
 ) -> manifest.Totals:
-    base_lines = manifest.proven(store.manifest(base), request.base_manifest_sha256) if base else iter(())
-    changes = ((change.path, change.line) for change in _stored_changes(sealed))
+    def seen(change: _Sealed, old: bytes | None) -> None:
+        compared.see(change.path, old, change.line)
+        if change.line is None or change.identity is None:
+            edits.remove(change.path)
+        else:
+            edits.place(change.line, change.identity, replaces=old is not None)
+
+    base_blocks = manifest.proven(store.manifest(base), record.manifest_sha256) if base and record else iter(())
+    first = next(changes, None)
+    if first is None and base and record:  # nothing changed
+        collections.deque(base_blocks, maxlen=0)
+        shutil.copyfile(store.manifest(base), path)
+        return manifest.Totals(record.entries, record.files, record.bytes, record.manifest_sha256)
     with manifest.Writer(path) as writer:
-        for line in manifest.nested(manifest.merge(base_lines, changes)):
-            writer.add(line)
+        for block in merge(base_blocks, itertools.chain([first] if first else [], changes), seen):
+            writer.add(block)
         return writer.totals
-
-
-def _check_delta(
-    delta: Beneath,
-    changes: Iterator[Change],
-    staging: Path,
-    answer: Callable[[bytes], None],
-    progress: Callable[[int], None],
-) -> int:
-    """Compare each changed path with what arrived; returns the bytes read.
-
-    ``staging`` gets the changes with their CRC32, and what each checked entry is recognised by when it is placed.
-    """
-    checked = size = 0
-    spoken = time.monotonic()
-    arrived = Arrived(delta)
-    with (staging / "changes").open("wb") as stream, (staging / "identities").open("wb") as identities:
-        for change in changes:
-            if change.line is not None:
-                done = arrived.check(manifest.decode(change.line), change.unstable)
-                size += done.read
-                if done.entry.kind == "f":
-                    answer(_found(done.entry, unstable=change.unstable))
-                stream.write(wire.encode_change(Change(change.path, manifest.encode(done.entry))))
-                done.identity.write(identities)
-            else:
-                stream.write(wire.encode_change(change))
-            checked += 1
-            if time.monotonic() - spoken > _PROGRESS_SECONDS:
-                spoken = time.monotonic()
-                progress(checked)
-        stream.write(wire.CHANGES_END)
-    arrived.refuse_names_outside()
-    return size
 
 
 def _found(entry: manifest.Entry, *, unstable: bool) -> bytes:
@@ -200,17 +232,17 @@ def _found(entry: manifest.Entry, *, unstable: bool) -> bytes:
 
 
 def _lay(
-    store: ClientStore, base: Generation | None, record: Record | None, tree: Path, sealed: Path
+    store: ClientStore, base: Generation | None, record: Record | None, tree: Path, edits: Edits
 ) -> tuple[int, set[bytes]]:
     """The farm; how many entries it has, and which of the base's are lost but replaced or removed by this run."""
-    tree.mkdir(mode=0o700)
-    # A restore by rsync alone gives the target the attributes of this directory: those of a root, not of a store.
-    os.setxattr(tree, STAT_ATTRIBUTE, b"40755 0,0 0:0")
     if base is None or record is None:
+        farm.make_root(tree)
         return 0, set()
-    laid, missing = farm.lay(store.tree(base), manifest.read(store.manifest(base)), tree)
+    waiting = Farm(store, base)
+    laid, missing = waiting.lay()
+    waiting.move_to(tree)
     lost = set(missing)
-    unmended = lost - {change.path for change in _stored_changes(sealed) if change.path in lost} if lost else lost
+    unmended = lost.difference(edits.paths()) if lost else lost
     if unmended or laid + len(missing) != record.entries:
         store.want_again(missing)
         names = ", ".join(wire.text(path) for path in sorted(unmended)[:5])
@@ -221,16 +253,10 @@ def _lay(
     return laid, lost
 
 
-def _anomaly(store: ClientStore, base: Generation, tree: Path, sealed: Path, percent: int) -> str:
+def _anomaly(store: ClientStore, base: Generation, tree: Path, compared: anomaly.Compared, percent: int) -> str:
     """Why the new tree looks wrong beside its base, in words; empty where it does not."""
-    compared = anomaly.compare(manifest.read(store.manifest(base)), _stored_changes(sealed))
     with Beneath(store.tree(base)) as old, Beneath(tree) as new:
         return anomaly.judge(compared, percent, old, new)
-
-
-def _stored_changes(sealed: Path) -> Iterator[Change]:
-    with sealed.open("rb") as stream:
-        yield from wire.read_changes(stream)
 
 
 def _compare_counts(in_tree: int, in_manifest: int, at_client: int) -> None:
@@ -256,10 +282,20 @@ def _publish(store: ClientStore, staging: Path, generation: Generation) -> None:
     run(["sync", "-f", str(staging)])
     # The delta's inodes are the generation's from here on: no later run may ever write to them.
     store.delta.rename(store.incoming / "spent")
+    _sync_names(store.incoming)
     staging.rename(store.directory(generation))
-    run(["sync", "-f", str(store.root)])
+    _sync_names(store.generations_directory)
     latest = store.root / "latest"
     swap = store.root / "latest.new"
     swap.unlink(missing_ok=True)
     swap.symlink_to(Path("generations") / str(generation))
     swap.rename(latest)
+
+
+def _sync_names(directory: Path) -> None:
+    """Put what was renamed in ``directory`` on the disk."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

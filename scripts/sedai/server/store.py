@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,7 @@ class ClientStore:
     @property
     def trash(self) -> Path:
         """Where pruned generations go first. It is always there: on a full disk none could be made, and pruning makes room."""
-        return self.incoming / "trash"
+        return self.root / "trash"
 
     @property
     def frozen(self) -> Path:
@@ -61,17 +63,49 @@ class ClientStore:
         """Held by whatever changes anything of this client."""
         return self.root / "lock"
 
+    @property
+    def farms(self) -> Path:
+        """The farm that waits for the next run, in a directory that is named after its base."""
+        return self.root / "farms"
+
+    @property
+    def farm_lock(self) -> Path:
+        """Held by whoever lays or takes the farm."""
+        return self.root / "farms.lock"
+
+    @property
+    def ahead_lock(self) -> Path:
+        """Held by whoever does in the background what the next run needs, and empties the trash."""
+        return self.root / "ahead.lock"
+
     def prepare(self) -> None:
         """Make the directories that a run needs, and drop what a seal or a pruning that broke off has left; the lock is held.
 
         What was sent stays in the delta, unless it is part of a generation already.
         """
-        for leftover in ("staging", "spent"):
-            if (self.incoming / leftover).exists():
-                removal.remove(self.incoming / leftover)
+        for leftover in ("staging", "spent", "trash"):  # the last one of an earlier version
+            self.discard(self.incoming / leftover)
         for directory in (self.generations_directory, self.delta, self.trash):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        removal.empty(self.trash)
+
+    def discard(self, directory: Path) -> None:
+        """Put ``directory``, if it exists, into the trash: that takes no time, however much lies in it."""
+        self.trash.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            directory.rename(self.trash / f"{directory.name}-{os.urandom(8).hex()}")
+
+    def empty_trash(self) -> None:
+        """Remove what was put into the trash; :attr:`ahead_lock` is held."""
+        if self.trash.exists():
+            for directory in self.trash.iterdir():
+                removal.remove(directory)
+
+    def drop_farms(self, besides: Generation | None = None) -> None:
+        """Put the farms of all generations but ``besides`` into the trash; :attr:`farm_lock` is held."""
+        if self.farms.exists():
+            for directory in self.farms.iterdir():
+                if directory.name != str(besides):
+                    self.discard(directory)
 
     def empty_delta(self) -> None:
         """Drop what was sent; the lock is held."""

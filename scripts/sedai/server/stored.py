@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import stat as st
@@ -53,17 +54,23 @@ def read_stored(path: bytes | int, stat: os.stat_result) -> Stored:
     if value is None:
         return Stored(_KINDS.get(st.S_IFMT(stat.st_mode), "?"), st.S_IMODE(stat.st_mode), stat.st_uid, stat.st_gid, b"")
     try:
-        mode_text, device, owner = value.split()
-        uid, gid = map(int, owner.split(b":"))
-        mode = int(mode_text, 8)
-        if not 0 <= mode <= _HIGHEST_MODE:
-            raise ValueError(mode)
-        kind = _KINDS.get(st.S_IFMT(mode), "?")
-        # As rsync writes it and not otherwise: a changed bit in what means nothing here is damage too.
-        if value != b"%o %s %d:%d" % (mode, device if kind in "cb" else b"0,0", uid, gid):
-            raise ValueError(value)
+        return _parse(value)
     except ValueError as error:
         raise IntegrityError(f"The stored attributes of {path!r} are damaged: {value!r}") from error
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(value: bytes) -> Stored:
+    """What an attribute says; most files of a tree share a few of them."""
+    mode_text, device, owner = value.split()
+    uid, gid = map(int, owner.split(b":"))
+    mode = int(mode_text, 8)
+    if not 0 <= mode <= _HIGHEST_MODE:
+        raise ValueError(mode)
+    kind = _KINDS.get(st.S_IFMT(mode), "?")
+    # As rsync writes it and not otherwise: a changed bit in what means nothing here is damage too.
+    if value != b"%o %s %d:%d" % (mode, device if kind in "cb" else b"0,0", uid, gid):
+        raise ValueError(value)
     return Stored(kind, st.S_IMODE(mode), uid, gid, device if kind in "cb" else b"")
 
 
@@ -91,16 +98,20 @@ def digest(path: bytes) -> Digests:
     """Read the regular file ``path`` once for both digests; symlinks are not followed."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return digest_open(descriptor)
+        return digest_open(descriptor, os.fstat(descriptor).st_size)
     finally:
         os.close(descriptor)
 
 
-def digest_open(descriptor: int) -> Digests:
-    """Read the regular file behind ``descriptor`` from its position on, once for both digests."""
+def digest_open(descriptor: int, expected: int = _CHUNK) -> Digests:
+    """Read the regular file behind ``descriptor`` from its position on, once for both digests.
+
+    ``expected``: its size in bytes, as far as is known; a small file then needs no large buffer.
+    """
     crc = size = 0
     strong = xxhash.xxh3_128()
-    while chunk := os.read(descriptor, _CHUNK):
+    at_once = min(expected + 1, _CHUNK)
+    while chunk := os.read(descriptor, at_once):
         crc = zlib.crc32(chunk, crc)
         strong.update(chunk)
         size += len(chunk)

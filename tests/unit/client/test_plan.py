@@ -11,15 +11,26 @@ from sedai.client.backup import _groups, _spoil
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.scan import Scanned
 from sedai.core import manifest
+from sedai.core.merge import merge
+from sedai.core.selection import ancestors
+from sedai.core.wire import Change
 
 names = st.sampled_from([b"a", b"b", b"a.txt", b"a\nb", b"\xff", b"-", b"z"])
 paths = st.lists(names, min_size=1, max_size=3).map(b"/".join)
-trees = st.dictionaries(paths, st.integers(0, 3), max_size=12)
+
+
+def with_directories(tree: dict[bytes, int]) -> dict[bytes, int]:
+    """The tree with the directories that its paths lie in: those of version 0."""
+    return tree | {above: 0 for path in tree for above in ancestors(path)}
+
+
+trees = st.dictionaries(paths, st.integers(0, 3), max_size=12).map(with_directories)
 
 
 def scanned(path: bytes, version: int) -> Scanned:
-    """A file whose signature is told by ``version``."""
-    return Scanned(path, b"%s\tf\t%d\t0\t644\t0\t0\t1\t1\t%d\t" % (manifest.escape(path), version, version), b"")
+    """A file whose signature is told by ``version``; a directory where that is 0."""
+    kind = b"f" if version else b"d"
+    return Scanned(path, b"%s\t%s\t%d\t0\t644\t0\t0\t1\t1\t%d\t" % (manifest.escape(path), kind, version, version), b"")
 
 
 def line(path: bytes, version: int) -> bytes:
@@ -42,8 +53,8 @@ def ordered(tree: dict[bytes, int]) -> list[tuple[bytes, int]]:
 def test_the_plan_turns_the_base_into_what_was_scanned(base: dict[bytes, int], now: dict[bytes, int]) -> None:
     base_lines = [line(*item) for item in ordered(base)]
     planned, tally = compare([scanned(*item) for item in ordered(now)], base_lines)
-    changes = ((item.path, item.line or None) for item in planned)
-    merged = [manifest.decode(text) for text in manifest.merge(iter(base_lines), changes)]
+    changes = (Change(item.path, item.line or None) for item in planned)
+    merged = [manifest.decode(text) for text in merge(base_lines, changes)]
     assert [(entry.path, entry.size) for entry in merged] == ordered(now)
     assert tally.entries == len(now)
     assert tally.unchanged == sum(base.get(path) == version for path, version in now.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -216,3 +217,21 @@ def test_a_file_system_that_is_not_entered_is_told(stay: bool) -> None:
     paths(scanned)
     assert (b"dev/pts" in scanned.not_entered) is stay
     assert not any(path.startswith(b"dev/pts/") for path in scanned.not_entered)
+
+
+def test_a_directory_is_partial_when_its_name_alone_would_send_too_much(tmp_path: Path) -> None:
+    make(tmp_path, "s/whole/a", "s/empty/", "s/linked/a", "s/linked/below/b", "s/socket/", "s/cache/x", "other/")
+    os.link(tmp_path / "s/linked/a", tmp_path / "other/a")
+    (tmp_path / "s/cache/CACHEDIR.TAG").write_bytes(CACHE_TAG_SIGNATURE)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "s/socket/s"))
+        scanned = scan(tmp_path, [Source(Path("/s"))])
+        list(scanned.entries())
+    assert scanned.partial == {b"s/linked", b"s/socket", b"s/cache"}
+
+
+def test_nothing_is_sent_whole_where_something_may_have_to_be_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "u/s/a", "u/s/d/", "t/a")
+    scanned = scan(tmp_path, [Source(Path("/u/s"), ("*.tmp",)), Source(Path("/t"))])
+    list(scanned.entries())
+    assert scanned.partial == {b"u", b"u/s", b"u/s/d"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from sedai.client import plan, settle
+from sedai.client import batches, plan, settle
 from sedai.client.plan import Planned, Step
 from sedai.client.scan import Scanned
 from sedai.core import manifest
@@ -38,10 +38,22 @@ def settled(
     def looker(seen: dict[bytes, Scanned]) -> Callable[[bytes], Scanned | None]:
         return seen.get
 
-    found = settle.find_changed(items, looker(now), lambda: LATER)
+    def push(paths: Iterable[bytes]) -> dict[bytes, bytes]:
+        return {path: digests[path] for path in paths if path in digests}
+
+    def sent(items: list[Planned]) -> list[tuple[Planned, bytes]]:
+        return list(
+            batches.send(batches.Plan(lambda: iter(items), len(items), sum(item.linked for item in items), ()), push)
+        )
+
+    found = settle.Settlement()
+    done = sent(items)
+    for item in items:
+        settle.find_changed(item, found, looker(now), lambda: LATER)
     if found.again:
+        found.digests_again = {item.path: digest for item, digest in sent(list(found.again.values()))}
         settle.find_unstable(found, looker(now if after is None else after))
-    return list(settle.changes(lambda: items, digests, found)), found
+    return list(settle.changes(done, found)), found
 
 
 def entry(change: Change) -> manifest.Entry:

@@ -1,15 +1,30 @@
-"""A lock is the kernel's; what is written into its file is for people."""
+"""A lock is the kernel's; what is written into its file is for people, and for whoever stops the holder."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sedai.core import lock
 from sedai.core.errors import LockedError
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+HOLDS = """
+import sys, time
+from pathlib import Path
+from sedai.core import lock
+with lock.exclusive(Path(sys.argv[1]), "This"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_who_holds_it_is_told(tmp_path: Path) -> None:
@@ -53,3 +68,41 @@ def test_what_nobody_uses_can_be_held(tmp_path: Path, directory: bool) -> None:
         assert free
         assert lock.in_use(path)
     assert not lock.in_use(path)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS, tmp_path / "lock"],
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_who_holds_it_is_stopped(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    lock.stop_holder(tmp_path / "lock")
+    with lock.exclusive(tmp_path / "lock", "That", wait_seconds=math.inf):
+        assert holder.wait() == -signal.SIGTERM
+
+
+def test_who_once_held_it_is_left_alone(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with lock.exclusive(other, "That"):
+        pass
+    other.write_text(f"pid {holder.pid} since yesterday")
+    lock.stop_holder(other)
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("text", ["", "pid", "pid x", "pid 0", "pid 99999999 since"])
+def test_what_names_nobody_stops_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lock").write_text(text)
+    lock.stop_holder(tmp_path / "lock")
+    lock.stop_holder(tmp_path / "none")

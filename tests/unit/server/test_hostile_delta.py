@@ -257,8 +257,8 @@ def test_what_changes_while_it_is_read_is_refused(store: ClientStore, monkeypatc
     stat = place.stat()
     real = arrived.digest_open
 
-    def read_then_write(descriptor: int) -> arrived.Digests:
-        digests = real(descriptor)
+    def read_then_write(descriptor: int, expected: int) -> arrived.Digests:
+        digests = real(descriptor, expected)
         place.write_bytes(b"other")
         os.utime(place, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         return digests

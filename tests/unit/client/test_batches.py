@@ -1,0 +1,134 @@
+"""Batches: whatever their size and whichever way it goes, all that was planned arrives, with its digest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from gate_pair import Pair
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sedai.client import batches, plan
+from sedai.client.backup import Run
+from sedai.client.batches import Plan
+from sedai.client.config import Source
+from sedai.client.plan import Planned, Step
+from sedai.client.scan import Scanned
+from sedai.core import manifest
+from sedai.core.selection import ancestors
+
+
+def planned(path: bytes, kind: str = "f", step: Step = Step.NEW, inode: int = 0) -> Planned:
+    """An item; one with an inode has further names."""
+    nlink = 2 if inode else 1
+    found = Scanned(path, b"%s\t%s\t5\t1\t644\t0\t0\t%d\t%d\t7\t" % (path, kind.encode(), nlink, inode), b"")
+    return Planned(step, path, b"" if step is Step.REMOVED else plan.line_of(found))
+
+
+def test_what_lies_in_a_new_directory_goes_by_its_name() -> None:
+    items = [
+        planned(b"d", "d"),
+        planned(b"d/a"),
+        planned(b"d/p", "d"),
+        planned(b"d/p/a"),
+        planned(b"d/p/w", "d"),
+        planned(b"d/p/w/a"),
+        planned(b"d/p/z"),
+        planned(b"d/z"),
+        planned(b"m", "d", Step.MODIFIED),
+        planned(b"m/a"),
+        planned(b"m/gone", step=Step.REMOVED),
+        planned(b"m/linked", inode=3),
+    ]
+    names = list(batches.to_name(items, {b"d/p"}))
+    assert names == [b"d/", b"", b"", b"d/p/a", b"d/p/w/", b"", b"d/p/z", b"", b"m", b"m/a", b"", b""]
+
+
+names = st.sampled_from([b"a", b"b", b"a-", b"c"])
+trees = st.dictionaries(st.lists(names, min_size=1, max_size=4).map(b"/".join), st.integers(0, 4), max_size=20)
+
+
+@given(trees, st.sets(st.integers(0, 9)), st.integers(1, 5))
+def test_each_item_comes_once_with_its_digest(tree: dict[bytes, int], skipped: set[int], size: int) -> None:
+    directories = {above for path in tree for above in ancestors(path)}
+    paths = sorted(tree.keys() | directories, key=manifest.order)
+    items = [planned(path, "d") if path in directories else planned(path, inode=tree[path]) for path in paths]
+    partial = {path for number, path in enumerate(paths) if number in skipped}
+    partial |= {item.path.rpartition(b"/")[0] for item in items if item.linked}
+    asked: list[list[bytes]] = []
+
+    def push(given_names: Iterable[bytes]) -> dict[bytes, bytes]:
+        """As rsync does it: for a name with a slash all that lies in it; of each shared inode the digest of one name."""
+        asked.append(list(given_names))
+        told: dict[int | bytes, bytes] = {}
+        for name in asked[-1]:
+            found = [path for path in paths if path.rpartition(b"/")[0] == name[:-1]] if name.endswith(b"/") else [name]
+            told |= {tree[path] or path: path for path in found if path not in directories}
+        return {path: b"of %r" % key for key, path in told.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SIZE", size)
+        linked = sum(item.linked for item in items)
+        done = list(batches.send(Plan(lambda: iter(items), len(items), linked, partial), push))
+    assert [item for item, _ in done] == items
+    for item, digest in done:
+        assert digest == (b"" if item.is_directory else b"of %r" % (tree[item.path] or item.path))
+    assert all(asked)
+    if linked:
+        assert set(asked[0]) == {item.path for item in items if item.linked}
+
+
+def content(root: Path) -> dict[str, str]:
+    """The files below ``root``."""
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def links(root: Path) -> set[frozenset[str]]:
+    """Which names are one inode."""
+    names: dict[int, set[str]] = {}
+    for name in content(root):
+        names.setdefault((root / name).stat().st_ino, set()).add(name)
+    return {frozenset(together) for together in names.values() if len(together) > 1}
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_real_files_arrive_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(batches, "SIZE", size)
+    pair = Pair(tmp_path)
+    for name in ("a", "whole/a", "whole/deep/b", "whole/new\nline", "whole/z", "linked/a", "-n", "x:y", "z/ends"):
+        pair.write(name)
+    pair.write("p/.sedai-partial/a")
+    os.link(pair.source / "linked/a", pair.source / "whole/deep/again")
+    (pair.source / "empty").mkdir()
+    for _ in range(2):
+        generation = pair.backup()
+        stored = pair.stored(generation, pair.source)
+        assert content(stored) == content(pair.source)
+        assert links(stored) == links(pair.source)
+        assert len(links(stored)) == 1
+        assert (stored / "empty").is_dir()
+        pair.write("whole/late/a")
+        pair.write("whole/z", "changed")
+        (pair.source / "linked/a").unlink()
+        pair.write("linked/b")
+        os.link(pair.source / "linked/b", pair.source / "linked/a")
+
+
+def test_what_is_excluded_never_leaves_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(tmp_path)
+    object.__setattr__(pair.config, "sources", (Source(pair.source, ("*.key",)),))
+    pair.write("d/open")
+    pair.write("d/secret.key")
+    left: list[Path] = []
+
+    def look(run: Run) -> None:
+        """When everything was sent, before the seal takes it."""
+        left.extend(pair.store.delta.rglob("*"))
+
+    monkeypatch.setattr(Run, "_sources_still_there", look)
+    pair.backup()
+    assert "open" in {path.name for path in left}
+    assert "secret.key" not in {path.name for path in left}
