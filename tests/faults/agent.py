@@ -48,12 +48,14 @@ def programs() -> Iterator[Program]:
             continue
         with contextlib.suppress(OSError):  # gone meanwhile
             words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
-            role = _role(words, os.stat(f"/proc/{name}").st_uid)
+            role = _role(words, os.stat(f"/proc/{name}").st_uid, Path("/proc", name, "comm").read_bytes())
             if role:
                 yield Program(int(name), role, _verb(int(name)) if role == "gate" else "")
 
 
-def _role(words: list[bytes], uid: int) -> str:
+def _role(words: list[bytes], uid: int, comm: bytes) -> str:
+    if comm == b"sedai-ahead\n":  # a gate whose answer was given
+        return "ahead"
     program = os.path.basename(words[0])
     if program.startswith(b"python3"):
         script = {os.path.basename(word) for word in words[1:4]}
@@ -195,6 +197,11 @@ class Hands:
                 os.kill(found["pids"][int(which * len(found["pids"]))], signal.SIGKILL)
                 return str(found["phase"])
         return ""
+
+    def wait_for_end(self, role: str) -> None:
+        """Wait until no program of ``role`` runs any more."""
+        while any(program.role == role for program in programs()):
+            time.sleep(0.01)
 
     def programs(self) -> list[list[Any]]:
         """Everything of ours that runs."""

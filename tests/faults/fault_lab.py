@@ -41,16 +41,17 @@ GATE = "/usr/bin/python3 -P /usr/local/lib/sedai/sedai_gate.py --client laptop"
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 
 # What runs on each side, and where its disk is mounted.
-ROLES = {"client": ("client", "rsync", "ssh"), "server": ("sshd", "gate", "receiver")}
+ROLES = {"client": ("client", "rsync", "ssh"), "server": ("sshd", "gate", "receiver", "ahead")}
 MOUNTS = {"client": "/root", "server": "/server"}
 
 CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 
 # What a run may leave in the client's state, and on the server in the client's directory and below incoming.
-_STATE = {"alerts", "base.manifest", "changes", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
+_STATE = {"alerts", "base.manifest", "changes", "digests", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
           "signed.json", "unsigned"}  # fmt: skip
-_CLIENT = {"checked", "generations", "incoming", "latest", "lock", "sequence", "usage"}
-_INCOMING = {"clock_skew", "delta", "no-base", "trash"}
+_CLIENT = {"ahead.lock", "checked", "farms", "farms.lock", "generations", "incoming", "latest", "lock", "sequence", "trash",
+           "trash.lock", "usage"}  # fmt: skip
+_INCOMING = {"clock_skew", "delta", "no-base"}
 
 # A link of so many MBit/s. (tbf drops what is larger than its burst: the loopback has packets of usual size here.)
 SLOW = "tc qdisc replace dev lo root tbf rate {mbit}mbit burst 256k latency 500ms"
@@ -294,13 +295,16 @@ class Machine:
     def leftovers(self) -> list[str]:
         """What a run that is over should not have left anywhere."""
         state = set(self.root(f"ls {STATE}").split()) - _STATE
+        self.call("wait_for_end", role="ahead")
         client = set(self.root(f"ls {STORE}").split()) - _CLIENT
+        trash = self.root(f"ls -A {STORE}/trash").split("\n")
+        farms = set(self.root(f"ls {STORE}/farms 2>/dev/null || true").split()) - {self.generations()[-1]}
         incoming = set(self.root(f"ls {STORE}/incoming").split()) - _INCOMING
-        delta = self.root(f"cd {STORE}/incoming && ls -A delta && ls -A trash").split("\n")
+        delta = self.root(f"ls -A {STORE}/incoming/delta").split("\n")
         unsigned = self.root(f"ls -A {STATE}/unsigned 2>/dev/null || true").split("\n")
         temporary = self.root("ls -A /tmp; ls -d /dev/shm/sedai* 2>/dev/null; true").split("\n")
-        trees = {"state": state, "client": client, "incoming": incoming, "delta": delta, "/tmp": temporary,
-                 "unsigned": unsigned}  # fmt: skip
+        trees = {"state": state, "client": client, "trash": trash, "farms": farms, "incoming": incoming, "delta": delta,
+                 "/tmp": temporary, "unsigned": unsigned}  # fmt: skip
         return [f"{where}/{name}" for where, names in trees.items() for name in sorted(names) if name]
 
     def assert_stored_whole(self) -> None:

@@ -28,11 +28,11 @@ from fault_lab import (
 KILLED = -9
 # Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
 # and `settle` are the client's own, `seal` to `prune` happen within the server's seal, `sign` hands the signature over,
-# `record` is what the client does then.
+# `record` is what the client does then. `ahead` is what the gate leaves running behind its answer to `begin` and `seal`.
 VICTIMS = {
     "connect": ("client", "ssh"),
     "begin": ("client", "ssh", "sshd", "gate"),
-    "scan": ("client", "ssh", "sshd"),
+    "scan": ("client", "ssh", "sshd", "ahead"),
     "send": ("client", "rsync", "ssh", "sshd", "gate", "receiver"),
     "settle": ("client", "ssh", "sshd"),
     "seal": ("client", "ssh", "sshd", "gate"),
@@ -41,7 +41,7 @@ VICTIMS = {
     "publish": ("client", "sshd", "gate"),
     "prune": ("client", "ssh", "sshd", "gate"),
     "sign": ("client", "ssh", "sshd", "gate"),
-    "record": ("client", "ssh"),
+    "record": ("client", "ssh", "ahead"),
 }
 ALL = [(phase, role) for phase, roles in VICTIMS.items() for role in roles]
 QUICK = [
@@ -49,6 +49,7 @@ QUICK = [
     ("send", "rsync"),
     ("send", "receiver"),
     ("scan", "ssh"),
+    ("scan", "ahead"),
     ("link", "gate"),
     ("prune", "gate"),
     ("sign", "gate"),

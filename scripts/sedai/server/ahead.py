@@ -12,15 +12,19 @@ import os
 import time
 from collections.abc import Callable
 from logging import Logger
+from pathlib import Path
 
 from sedai.core import lock
 from sedai.core.errors import LockedError, SedaiError
 from sedai.core.process import run
+from sedai.server.beneath import allow_deep_paths
 from sedai.server.store import ClientStore
 
 Room = Callable[[], str]
 
 _WHAT = "The work for the next run"
+# What `ps` calls its process, whose command line is that of a gate.
+_NAME = "sedai-ahead"
 
 
 def start(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool) -> None:
@@ -29,10 +33,15 @@ def start(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool) -> No
     ``urgent``: a run has begun and will soon need the farm, so who lays it at leisure makes way. ``used_up`` says in words
     that there is no room; the farm is then not laid.
     """
-    if os.fork() != 0:
+    try:
+        if os.fork() != 0:
+            return
+    except OSError as error:  # the answer was given; the next run does it
+        log.warning("%s: no process for the work for the next run: %s", store.root.name, error)
         return
     try:
         os.setsid()
+        Path("/proc/self/comm").write_text(_NAME, encoding="ascii")
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # or the connection would stay open until this is done
             os.dup2(nowhere, stream)
@@ -55,23 +64,30 @@ def carry_out(store: ClientStore, log: Logger, used_up: Room) -> None:
                 _lay(store, log, used_up)
         except SedaiError as error:  # the next run tells it
             log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
-        _be_idle()
-        store.empty_trash()
+    _be_idle()
+    with contextlib.suppress(LockedError):  # somebody is at it
+        empty_trash(store, wait_seconds=0)
 
 
-def empty_trash(store: ClientStore) -> None:
-    """Remove what was dropped, now."""
-    with lock.exclusive(store.ahead_lock, _WHAT, wait_seconds=math.inf):
+def empty_trash(store: ClientStore, wait_seconds: float = math.inf) -> None:
+    """Remove what was dropped, now.
+
+    Raises:
+        LockedError: somebody else does it for longer than ``wait_seconds``.
+    """
+    with lock.exclusive(store.trash_lock, "The removal of what was dropped", wait_seconds=wait_seconds):
         store.empty_trash()
 
 
 def give_back(store: ClientStore) -> None:
     """Drop the farm, and remove all that was dropped: the room is needed."""
     lock.stop_holder(store.ahead_lock)
-    with lock.exclusive(store.ahead_lock, _WHAT, wait_seconds=math.inf):
-        with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf):
-            store.drop_farms()
-        store.empty_trash()
+    with (
+        lock.exclusive(store.ahead_lock, _WHAT, wait_seconds=math.inf),
+        lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf),
+    ):
+        store.drop_farms()
+    empty_trash(store)
 
 
 def _lay(store: ClientStore, log: Logger, used_up: Room) -> None:
@@ -84,9 +100,14 @@ def _lay(store: ClientStore, log: Logger, used_up: Room) -> None:
     if words := used_up():
         log.warning("%s: the farm for the next run is not laid: %s", store.root.name, words)
         return
+    allow_deep_paths()
     began, busy = time.monotonic(), time.process_time()
+    record = store.record_path(base)
     try:
-        laid = Farm(store, base).lay()
+        with lock.shared(record):  # or it could be pruned meanwhile, and would seem to have lost everything
+            if not record.exists():
+                return
+            laid = Farm(store, base).lay()
     except OSError as error:  # a full disk: the room is needed for other things
         log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
         store.drop_farms()

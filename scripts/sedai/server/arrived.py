@@ -66,6 +66,8 @@ class Arrived:
         Raises:
             IntegrityError: it is something else, or nothing that the receiver would have stored.
         """
+        if entry.kind != "f" and (entry.crc32, entry.xxh128) != (manifest.NO_DIGEST, manifest.NO_DIGEST):
+            raise IntegrityError(f"{wire.text(entry.path)} is no file, so it has no digests.")
         try:
             stat = self._delta.lstat(entry.path)
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def allow_deep_paths() -> None:
+    """Let this process open as many files as it may: the usual limit of 1,024 is less than the levels a path can have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Beneath:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedai.core import manifest, wire
+from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation
 from sedai.core.process import run
 from sedai.server.beneath import Beneath
@@ -113,6 +114,7 @@ class Farm:
     """The farm that waits for the next run of a client, of the generation ``base``; its lock is held."""
 
     def __init__(self, store: ClientStore, base: Generation) -> None:
+        self._store = store
         self._base_tree = store.tree(base)
         self._base_manifest = store.manifest(base)
         self._sha256 = store.record(base).manifest_sha256
@@ -127,14 +129,18 @@ class Farm:
         """Lay what is still to be laid.
 
         Raises:
-            IntegrityError: the base's manifest is damaged.
+            IntegrityError: the base's manifest is damaged; nothing of the farm is left then.
         """
         laid = self._read()
         if laid is None:
             tree = self._root / "tree"
             make_root(tree)
             lines = manifest.lines(manifest.proven(self._base_manifest, self._sha256))
-            laid = lay(self._base_tree, lines, tree)
+            try:
+                laid = lay(self._base_tree, lines, tree)
+            except IntegrityError:  # what was laid by a damaged line may be nothing that the base has
+                self._store.discard(self._root)
+                raise
             # What the note says is on the disk before it is.
             run(["sync", "-f", str(tree)])
             self._note.write_text(

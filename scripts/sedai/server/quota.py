@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from sedai.core.process import run
@@ -38,8 +39,8 @@ class Quota:
             free = min(free, self.quota_gib * GIB - self._stored())
         return max(0, free)
 
-    def used_up(self) -> str:
-        """What is used up, in words; empty while there is room."""
+    def used_up(self, *besides: Path) -> str:
+        """What is used up, in words; empty while there is room. ``besides``: what counts too, if it is there."""
         disk = os.statvfs(self.store.root)
         for what, free, all_of_it in (
             ("the disk", disk.f_bavail, disk.f_blocks),
@@ -50,7 +51,7 @@ class Quota:
                     f"Only {free * 100 // all_of_it} % of {what} at {self.store.root.parent} are free; the server keeps "
                     f"{self.reserve_percent} % for itself."
                 )
-        if self.quota_gib is not None and self._stored() + _disk_use(self.store.incoming) > self.quota_gib * GIB:
+        if self.quota_gib is not None and self._used(self.store.incoming, *besides) > self.quota_gib * GIB:
             return f"The quota of {self.quota_gib} GiB is used up."
         return ""
 
@@ -60,7 +61,7 @@ class Quota:
         Raises:
             LimitError: there is none.
         """
-        if not self.used_up():
+        if not self.used_up(self.store.trash):
             return
         ahead.give_back(self.store)
         if self.used_up():
@@ -90,6 +91,9 @@ class Quota:
                 if words := self.used_up():
                     raise LimitError(words, "Free some of it, or raise the limit, on the server.")
             target.write(chunk)
+
+    def _used(self, *besides: Path) -> int:
+        return self._stored() + sum(map(_disk_use, besides))
 
     def _stored(self) -> int:
         """What the sealed generations use of the disk, measured anew only when there are others than last time."""

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import math
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from sedai.core.process import run
 from sedai.core.wire import Change
 from sedai.server import anomaly, farm, restore_note
 from sedai.server.arrived import Arrived, Identity
-from sedai.server.beneath import Beneath
+from sedai.server.beneath import Beneath, allow_deep_paths
 from sedai.server.edit import Edit, Edits
 from sedai.server.farm import Farm
 from sedai.server.freeze import freeze
@@ -102,9 +101,7 @@ def seal(
         base_record.manifest_sha256 if base_record else ""
     ) != request.base_manifest_sha256:
         raise UsageError("The newest generation changed since this run began.", "Run the backup again.")
-    # One descriptor a level of directories; the usual limit of 1,024 is less than a path can have.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_deep_paths()
     staging = store.incoming / "staging"
     staging.mkdir(mode=0o700)
     tree = staging / "tree"
@@ -217,8 +214,8 @@ def _write_manifest(
     base_blocks = manifest.proven(store.manifest(base), record.manifest_sha256) if base and record else iter(())
     first = next(changes, None)
     if first is None and base and record:  # nothing changed
-        collections.deque(base_blocks, maxlen=0)
         shutil.copyfile(store.manifest(base), path)
+        collections.deque(manifest.proven(path, record.manifest_sha256), maxlen=0)
         return manifest.Totals(record.entries, record.files, record.bytes, record.manifest_sha256)
     with manifest.Writer(path) as writer:
         for block in merge(base_blocks, itertools.chain([first] if first else [], changes), seen):

@@ -45,7 +45,7 @@ class ClientStore:
 
     @property
     def trash(self) -> Path:
-        """Where pruned generations go first. It is always there: on a full disk none could be made, and pruning makes room."""
+        """Where what is dropped goes first. It is always there: on a full disk none could be made, and pruning makes room."""
         return self.root / "trash"
 
     @property
@@ -75,11 +75,16 @@ class ClientStore:
 
     @property
     def ahead_lock(self) -> Path:
-        """Held by whoever does in the background what the next run needs, and empties the trash."""
+        """Held by whoever lays the farm in the background; who can't wait for it ends it."""
         return self.root / "ahead.lock"
 
+    @property
+    def trash_lock(self) -> Path:
+        """Held by whoever empties the trash."""
+        return self.root / "trash.lock"
+
     def prepare(self) -> None:
-        """Make the directories that a run needs, and drop what a seal or a pruning that broke off has left; the lock is held.
+        """Make the directories that a run needs, and drop what a seal that broke off has left; the lock is held.
 
         What was sent stays in the delta, unless it is part of a generation already.
         """
@@ -95,7 +100,7 @@ class ClientStore:
             directory.rename(self.trash / f"{directory.name}-{os.urandom(8).hex()}")
 
     def empty_trash(self) -> None:
-        """Remove what was put into the trash; :attr:`ahead_lock` is held."""
+        """Remove what was put into the trash; :attr:`trash_lock` is held."""
         if self.trash.exists():
             for directory in self.trash.iterdir():
                 removal.remove(directory)

@@ -118,6 +118,15 @@ def test_a_file_that_vanished_is_gone(step: Step, sealed: list[Change]) -> None:
     assert found.entries_lost == 1
 
 
+def test_a_file_that_has_rotted_here_too_stays_as_the_base_has_it() -> None:
+    item, other = planned(scanned(b"a"), Step.MODIFIED), planned(scanned(b"b"), Step.MODIFIED)
+    found = settle.Settlement()
+    changes = list(settle.changes([(item, DIGEST), (other, DIGEST)], found, {b"a"}))
+    assert [change.path for change in changes] == [b"b"]
+    assert [problem.path for problem in settle.problems(found, [])] == [b"a"]
+    assert found.entries_lost == 0
+
+
 @pytest.mark.parametrize(("step", "lost"), [(Step.NEW, 1), (Step.MODIFIED, 0)])
 def test_an_unreadable_file_stays_as_the_base_has_it_and_is_told(step: Step, lost: int) -> None:
     item = scanned(b"a")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sealing import picture, put, sealed
 
+from sedai.core import lock, manifest
 from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation, Retention
 from sedai.core.wire import Change
@@ -25,6 +26,12 @@ ENTRIES = len(FILES) + len({"s", "s/d", "s/d/e", "s/f"})
 
 class BrokenOffError(Exception):
     """Stands for a kill."""
+
+
+@pytest.fixture(autouse=True)
+def _not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is done in this process, which goes on after it."""
+    monkeypatch.setattr(ahead, "_be_idle", lambda: None)
 
 
 @pytest.fixture
@@ -181,7 +188,7 @@ def test_what_was_dropped_is_removed(store: ClientStore) -> None:
         sealed(store, put(store, {"s/a": content}), ENTRIES)
     store.prepare()
     done = prune.prune(store, Retention(keep_last=1, guard_days=0))
-    trash = store.root / "trash"
+    trash = store.trash
     assert len(done.dropped) == 2
     assert len(list(trash.iterdir())) == 2 + 3  # the generations, and what each seal had received
     look_ahead(store)
@@ -191,10 +198,11 @@ def test_what_was_dropped_is_removed(store: ClientStore) -> None:
 
 def test_the_room_is_given_back(store: ClientStore) -> None:
     look_ahead(store)
-    store.discard(store.delta)
+    store.prepare()
+    assert list(store.trash.iterdir())
     ahead.give_back(store)
     assert list(store.farms.iterdir()) == []
-    assert list((store.root / "trash").iterdir()) == []
+    assert list((store.trash).iterdir()) == []
 
 
 def test_a_seal_that_finds_another_farm_than_the_base_lays_its_own(store: ClientStore) -> None:
@@ -204,3 +212,61 @@ def test_a_seal_that_finds_another_farm_than_the_base_lays_its_own(store: Client
     assert not is_laid(store)
     sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
     assert problems(store) == []
+
+
+def test_of_a_damaged_manifest_nothing_stays_laid(store: ClientStore) -> None:
+    path = store.manifest(newest(store))
+    whole = path.read_bytes()
+    lines = [line.replace(b"s/z", b"s/f/x") for line in manifest.read(path)]
+    (store.tree(newest(store)) / "s/f/x").write_bytes(b"nobody's")
+    with manifest.Writer(path) as writer:
+        for line in lines:
+            writer.add(line)
+    look_ahead(store)
+    assert not list(store.farms.iterdir())
+    (store.tree(newest(store)) / "s/f/x").unlink()
+    path.write_bytes(whole)
+    look_ahead(store)
+    sealed(store, [], ENTRIES)
+    assert set(problems(store)) <= {("mtime", b"s/f")}  # of the directory that was tampered with
+
+
+def test_what_a_farm_is_laid_of_is_not_pruned(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = newest(store)
+    real = farm.lay
+
+    def lay(*arguments: Any) -> farm.Laid:
+        assert lock.in_use(store.record_path(base))
+        return real(*arguments)
+
+    monkeypatch.setattr(farm, "lay", lay)
+    look_ahead(store)
+    assert is_laid(store)
+    assert not lock.in_use(store.record_path(base))
+
+
+def test_a_trash_that_somebody_empties_is_left_to_them(store: ClientStore) -> None:
+    store.prepare()
+    with lock.exclusive(store.trash_lock, "Another process"):
+        look_ahead(store)
+        assert list(store.trash.iterdir())
+    ahead.empty_trash(store)
+    assert not list(store.trash.iterdir())
+
+
+def test_whoever_empties_the_trash_is_not_ended_by_a_run(store: ClientStore) -> None:
+    with lock.exclusive(store.trash_lock, "Another process"):
+        lock.stop_holder(store.ahead_lock)  # which would be this process
+        look_ahead(store)
+    assert is_laid(store)
+
+
+def test_where_no_process_can_be_started_the_answer_stands(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    ahead.start(store, LOG, str, urgent=True)
+    assert "no process" in caplog.text

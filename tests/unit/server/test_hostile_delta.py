@@ -385,3 +385,21 @@ class TestRemoval:
         as_nobody(lambda: removal.remove(Path("root")), tmp_path)
         assert not (tmp_path / "root").exists()
         assert picture(outside) == before
+
+
+@pytest.mark.parametrize("kind", ["directory", "symlink", "fifo"])
+def test_what_is_no_file_has_no_digests(store: ClientStore, kind: str) -> None:
+    """By these two fields a line would count as a file of 9,999 bytes, and a thousand of them would hide what was removed."""
+    changes = put(store, {"s/f": b"x"})
+    (store.delta / "s/l").symlink_to("f")
+    if kind == "directory":
+        changes[0] = line(store, "s", crc32=b"f", xxh128=b"9999")
+    elif kind == "symlink":
+        changes.append(line(store, "s/l", crc32=b"f", xxh128=b"9999"))
+    else:
+        (store.delta / "s/p").write_bytes(b"")
+        os.setxattr(store.delta / "s/p", STAT_ATTRIBUTE, b"10644 0,0 0:0")
+        changes.append(line(store, "s/p", kind="p", mode=0o644, uid=0, gid=0, size=0, crc32=b"f", xxh128=b"9999"))
+    with pytest.raises(IntegrityError, match="is no file, so it has no digests"):
+        sealed(store, changes, len(changes))
+    assert store.newest() is None

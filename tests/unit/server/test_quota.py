@@ -55,6 +55,18 @@ def test_what_was_sent_too_much_is_dropped(store: ClientStore) -> None:
         limits.refuse_if_used_up()
 
 
+def test_what_was_dropped_counts_until_it_is_removed(store: ClientStore) -> None:
+    limits = Quota(store, 4, 0)
+    for _ in range(2):  # each as much as may be sent
+        put(store, {"s/f": BYTES.randbytes(3 * MIB)})
+        sealed(store, [], 0)
+        store.prepare()
+        limits.refuse_if_used_up()
+        put(store, {"s/f": BYTES.randbytes(3 * MIB)})
+        assert limits.used_up() == ""
+    assert sum(path.stat().st_size for path in store.trash.rglob("*") if path.is_file()) < 4 * MIB
+
+
 def test_without_a_quota_there_is_the_reserve(store: ClientStore) -> None:
     assert Quota(store, None, 0).used_up() == ""
     assert "the disk" in Quota(store, None, 100).used_up()
