@@ -40,7 +40,7 @@ _KINDS = frozenset("fdlpcb")
 _NO_NAMES = frozenset((b"", b".", b".."))
 _BLOCK_BYTES = 1 << 18
 # The kind and the size of a regular file: no other field can be a lone "f" between two tabs, as tabs are escaped.
-_FILE_SIZE = re.compile(rb"\tf\t(\d+)\t")
+_FILE_SIZE = re.compile(rb"\tf\t(\d{1,20})\t")
 _FILE = b"\tf\t"
 # What is left of a line without all but tabs and newlines.
 _SHAPE = b"\t" * 12 + b"\n"
@@ -171,19 +171,24 @@ def blocks(path: Path) -> Iterator[bytes]:
             while chunk := stream.read(_BLOCK_BYTES):
                 end = chunk.rfind(b"\n") + 1
                 if end:
-                    block = begun + chunk[:end]
-                    shape = block.translate(None, _ALL_BUT_SHAPE)
-                    if shape != _SHAPE * (len(shape) // len(_SHAPE)):
-                        raise IntegrityError(f"The manifest {path} is damaged: not every line has its thirteen fields.")
-                    yield block
+                    yield _whole(begun + chunk[:end], path)
                     begun = b""
                 begun += chunk[end:]
                 if len(begun) > _LONGEST_LINE:
                     break
             if begun:
-                raise IntegrityError(f"The manifest {path} ends in the middle of a line, or has one that is too long.")
+                raise IntegrityError(f"The manifest {path} is damaged at {begun[:80]!r}, a line without an end.")
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise IntegrityError(f"The manifest {path} can't be read: {error}") from error
+
+
+def _whole(block: bytes, path: Path) -> bytes:
+    """``block``, each of whose lines was found to have its thirteen fields."""
+    shape = block.translate(None, _ALL_BUT_SHAPE)
+    if shape != _SHAPE * (len(shape) // len(_SHAPE)):
+        damaged = next(line for line in lines_of(block) if line.count(b"\t") != _SHAPE.count(b"\t"))
+        raise IntegrityError(f"The manifest {path} is damaged at {damaged[:80]!r}.")
+    return block
 
 
 def proven(path: Path, sha256: str) -> Iterator[bytes]:

@@ -52,7 +52,7 @@ def merge(
             place = bisect_left(lines, waiting.key, done, key=_key)
             if place > done:
                 yield nesting.go_on(b"".join(lines[done:place]))
-            present = _key(lines[place]) == waiting.key
+            present = place < len(lines) and _key(lines[place]) == waiting.key
             yield from _change(waiting, lines[place] if present else None, nesting, seen)
             done = place + present
         if done < len(lines):

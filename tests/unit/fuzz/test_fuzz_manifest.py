@@ -18,6 +18,8 @@ from sedai.core import manifest, wire
 from sedai.core.errors import ExitCode, IntegrityError, SedaiError
 from sedai.core.generation import parse_record
 from sedai.core.manifest import Entry
+from sedai.core.merge import merge
+from sedai.core.wire import Change
 
 PROPER = manifest.encode(Entry(b"a", "f", 5, 7, 0o644, 1, 2, 1, 10, 20, b"c" * 8, b"d" * 32, b""))
 # A line of thirteen fields, any of which may be anything.
@@ -56,15 +58,14 @@ def read_all(path: Path) -> None:
     except IntegrityError:
         return
     # What could be counted can be read by all that follow, line by line.
-    read = list(manifest.proven(path, proven))
+    read = list(manifest.lines(manifest.proven(path, proven)))
     for line in read:
         manifest.line_path(line)
         with contextlib.suppress(IntegrityError):
             assert manifest.encode(manifest.decode(line))
-    with contextlib.suppress(IntegrityError):
-        list(manifest.nested(read))
-    with contextlib.suppress(IntegrityError):
-        list(manifest.merge(iter(read), iter([(b"a", PROPER), (b"b", None)])))
+    for changes in ([], [Change(b"a", PROPER), Change(b"b", None)]):
+        with contextlib.suppress(IntegrityError):
+            list(merge(manifest.proven(path, proven), changes))
 
 
 @given(st.binary(max_size=300))

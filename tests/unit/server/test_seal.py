@@ -225,7 +225,7 @@ def test_a_file_that_was_not_stable_is_sealed_with_the_attributes_that_arrived(s
     (store.delta / "s/f").chmod(0o640)
     answers: list[bytes] = []
     request = Request("", "", 2, "now", ("/s",))
-    unstable = [replace(change, unstable=change.path == b"s/f") for change in changes]
+    unstable = [change._replace(unstable=change.path == b"s/f") for change in changes]
     record = seal(store, "laptop", request, iter(unstable), answers.append, lambda checked: None)
     [answer] = answers
     assert answer.split()[3:] == [b"640", b"%d" % os.geteuid(), b"%d" % os.getegid()]
