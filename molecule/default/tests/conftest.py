@@ -9,6 +9,8 @@ import email.policy
 import json
 import os
 import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +41,21 @@ def wait_for(what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
         time.sleep(0.25)
     return found
+
+
+def playbook(name: str, *arguments: str, expect: int = 0) -> str:
+    """Run a playbook over the scenario's inventory and return what it said."""
+    program, inventory = Path(sys.executable).parent / "ansible-playbook", PROJECT / "molecule/default/inventory"
+    done = subprocess.run(
+        [program, "-i", inventory, name, *arguments],
+        cwd=PROJECT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout
 
 
 @dataclass

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, LAB, PROGRAMS, STORE, Client, wait_for
+from conftest import CONFIGURATION, LAB, PROGRAMS, PROJECT, STORE, Client, playbook, wait_for
 from testinfra.host import Host
 
-PROJECT = Path(__file__).parents[3]
 NewMail = Callable[[str], str]
 SSH = "ssh -F none -i /root/.ssh/sedai_ed25519 -o UserKnownHostsFile=/root/.ssh/sedai_known_hosts -o BatchMode=yes"
 
@@ -32,23 +28,8 @@ def describe(client: Client, directory: str) -> dict[str, dict[str, Any]]:
 
 
 def site(*arguments: str, expect: int = 0) -> str:
-    """Run site.yml again; returns its output."""
-    done = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            "-i",
-            PROJECT / "molecule/default/inventory",
-            "site.yml",
-            *arguments,
-        ],
-        cwd=PROJECT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout
+    """Run site.yml and return what it said."""
+    return playbook("site.yml", *arguments, expect=expect)
 
 
 def inode(host: Host, path: str) -> tuple[int, int]:
