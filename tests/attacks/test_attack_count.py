@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ def test_there_are_enough_attempts() -> None:
         capture_output=True,
         text=True,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},
     )
     attempts = {line for line in listed.stdout.splitlines() if "::" in line and Path(__file__).name not in line}
     print(f"{len(attempts)} attempts")
