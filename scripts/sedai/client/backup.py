@@ -339,11 +339,11 @@ def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 
 def _sealed_changes(path: Path, answers: Iterator[bytes]) -> Iterator[Change]:
-    """The changes with what the server found in the files: CRC32, and size, mtime, mode and owner of those that were not stable."""
+    """The changes with what the server found in the files: CRC32, and size, mtime, mode and owner of what was not stable."""
     with path.open("rb") as stream:
         for change in wire.read_changes(stream):
             fields = change.line.split(b"\t") if change.line is not None else []
-            if fields[manifest.KIND : manifest.KIND + 1] != [b"f"]:
+            if not change.unstable and fields[manifest.KIND : manifest.KIND + 1] != [b"f"]:
                 yield change
                 continue
             crc32, *stored = _answer(next(answers, b""), change)

@@ -41,8 +41,8 @@ class Settlement:
     """What became of the plan.
 
     ``again``: paths that changed since the scan, as they are now, to be sent once more; ``digests_again``: of that sending.
-    ``unstable``: files that changed yet again; they are sealed as they arrived. ``restless``: what became something else yet
-    again, so that nobody knows what arrived.
+    ``unstable``: files and directories that changed yet again; they are sealed as they arrived. ``restless``: what became
+    something else yet again, so that nobody knows what arrived.
     """
 
     again: dict[bytes, Planned] = field(default_factory=dict)
@@ -102,9 +102,10 @@ def changes(
     """The changes that the server is to seal, in walk order; counts in ``found`` what is left out.
 
     ``planned``: the plan, each path with the digest that rsync told of it, or nothing. What could not be read, would not hold
-    still, or is ``rotten``, stays as the base has it; where the base has none it is left out.
+    still, or is ``rotten``, stays as the base has it; where the base has none it is left out. What is new below a directory
+    that is left out goes with it.
     """
-    for item, digest in planned:
+    for item, digest in _with_directories(planned, found):
         if item.step is Step.REMOVED:
             sealed: Change | None = Change(item.path, None)
         elif item.path in found.gone:
@@ -139,7 +140,22 @@ def _sealed(item: Planned, digest: bytes, found: Settlement) -> Change | None:
     unstable = item.path in found.unstable
     if unstable or item.path in found.young:
         fields[manifest.CTIME] = b"0"  # no scan will ever see this signature: it is sent again next time
-    return Change(item.path, b"\t".join(fields), unstable and is_file)
+    return Change(item.path, b"\t".join(fields), unstable)
+
+
+def _with_directories(planned: Iterable[tuple[Planned, bytes]], found: Settlement) -> Iterator[tuple[Planned, bytes]]:
+    """``planned``; what is new below a directory that is left out counts as gone, though it came back meanwhile."""
+    left_out = b""
+    for item, digest in planned:
+        if item.step is Step.NEW and left_out and manifest.at_or_below(item.path, left_out):
+            found.gone.add(item.path)
+        elif item.is_directory and _is_left_out(item.path, found):
+            left_out = item.path
+        yield item, digest
+
+
+def _is_left_out(path: bytes, found: Settlement) -> bool:
+    return path in found.gone or path in found.unreadable or path in found.restless
 
 
 def drop_lost(settled: Iterable[Change], lost: Iterable[bytes], dropped: list[bytes]) -> Iterator[Change]:

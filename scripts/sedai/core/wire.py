@@ -31,7 +31,8 @@ CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 class Change(NamedTuple):
     """A path that is new or different (``line``: its manifest line without CRC32), or gone (``line`` None).
 
-    ``unstable``: the file changed while it was read, so size, mtime, mode and owner are those that arrived.
+    ``unstable``: the file or directory changed while it was read, so mode, owner, and a file's size and mtime are those that
+    arrived.
     """
 
     path: bytes

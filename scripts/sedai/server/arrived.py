@@ -61,7 +61,8 @@ class Arrived:
     def check(self, entry: manifest.Entry, unstable: bool) -> Checked:
         """Compare what lies at the entry's path with the entry.
 
-        ``unstable``: the file changed at the client while it was read, so size, times and attributes are those that arrived.
+        ``unstable``: it changed at the client while it was read, so mode, owner, and a file's size and mtime are those that
+        arrived.
 
         Raises:
             IntegrityError: it is something else, or nothing that the receiver would have stored.
@@ -98,8 +99,9 @@ class Arrived:
     def _opened(self, descriptor: int, entry: manifest.Entry, unstable: bool, stat: os.stat_result) -> Checked:
         stored = read_stored(descriptor, stat)
         if unstable:
-            entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns, mode=stored.mode, uid=stored.uid,
-                                   gid=stored.gid)  # fmt: skip
+            entry = entry._replace(mode=stored.mode, uid=stored.uid, gid=stored.gid)
+        if unstable and entry.kind == "f":
+            entry = entry._replace(size=stat.st_size, mtime_ns=stat.st_mtime_ns)
         _compare(stored, entry)
         if st.S_ISDIR(stat.st_mode) != (entry.kind == "d"):
             raise IntegrityError(f"{wire.text(entry.path)} arrived with attributes that belong to something else.")

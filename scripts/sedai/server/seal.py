@@ -86,10 +86,10 @@ def seal(
 ) -> Record:
     """Make a generation of the base, the delta and ``changes``; the caller holds the store's lock.
 
-    ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, followed by
-    `` mode uid gid`` where it was not stable, ``progress``
-    the number of changes checked so far. Where more than ``freeze_percent`` of the base's files are removed or changed, or
-    files turned into noise, the generation is made all the same, but the store is frozen.
+    ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, and
+    ``+crc32 size mtime_ns mode uid gid`` for each file or directory that was not stable; ``progress`` gets the number of
+    changes checked so far. Where more than ``freeze_percent`` of the base's files are removed or changed, or files turned into
+    noise, the generation is made all the same, but the store is frozen.
 
     Raises:
         IntegrityError: something is not what the client said; there is no generation then, and the delta stays.
@@ -186,7 +186,7 @@ class _Checking:
             else:
                 entry, identity, read = self._arrived.check(manifest.decode(change.line), change.unstable)
                 self.read_bytes += read
-                if entry.kind == "f":
+                if entry.kind == "f" or change.unstable:
                     self._answer(_found(entry, unstable=change.unstable))
                 yield _Sealed(entry.path, manifest.encode(entry), identity)
             if time.monotonic() - spoken > _PROGRESS_SECONDS:

@@ -104,6 +104,30 @@ def test_a_directory_that_became_a_file_on_the_second_look_is_gone() -> None:
     assert found.entries_lost == 1
 
 
+@pytest.mark.parametrize(("step", "lost"), [(Step.NEW, 3), (Step.MODIFIED, 2)])
+@pytest.mark.parametrize("later", [b"f", b"l", None])
+def test_what_is_new_below_a_directory_that_is_left_out_goes_with_it(
+    step: Step, lost: int, later: bytes | None
+) -> None:
+    """The directory went, and came back before its files were looked at."""
+    top, below, deeper = scanned(b"a", kind=b"d"), scanned(b"a/b", kind=b"d"), scanned(b"a/b/c")
+    beside = scanned(b"b")
+    now = {b"a/b": below, b"a/b/c": deeper, b"b": beside}
+    if later is not None:
+        now[b"a"] = scanned(b"a", kind=later)
+    items = [planned(top, step), planned(below), planned(deeper), planned(beside)]
+    changes, found = settled(items, {b"a/b/c": DIGEST, b"b": DIGEST}, now)
+    assert [change.path for change in changes] == [b"b"]
+    assert found.entries_lost == lost
+
+
+def test_a_directory_that_keeps_changing_is_sealed_with_what_arrived() -> None:
+    then, now, later = (scanned(b"a", kind=b"d", ctime=OLD + moment) for moment in range(3))
+    [change], _ = settled([planned(then)], {}, {b"a": now}, {b"a": later})
+    assert change.unstable
+    assert entry(change).ctime_ns == 0
+
+
 def test_a_file_written_just_now_is_sent_again_next_time() -> None:
     item = scanned(b"a", ctime=LATER - 1_000)
     [change], _ = settled([planned(item)], {b"a": DIGEST}, {b"a": item})

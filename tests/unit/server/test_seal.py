@@ -220,17 +220,19 @@ def test_what_a_pruning_that_was_killed_left_goes_with_the_next_run(store: Clien
     assert list(store.trash.iterdir()) == []
 
 
-def test_a_file_that_was_not_stable_is_sealed_with_the_attributes_that_arrived(store: ClientStore) -> None:
+@pytest.mark.parametrize("path", ["s", "s/f"])
+def test_what_was_not_stable_is_sealed_with_the_attributes_that_arrived(store: ClientStore, path: str) -> None:
     changes = send(store, "s/", "s/f")
-    (store.delta / "s/f").chmod(0o640)
+    mode = 0o750 if path == "s" else 0o640
+    (store.delta / path).chmod(mode)
     answers: list[bytes] = []
     request = Request("", "", 2, "now", ("/s",))
-    unstable = [change._replace(unstable=change.path == b"s/f") for change in changes]
+    unstable = [change._replace(unstable=change.path == path.encode()) for change in changes]
     record = seal(store, "laptop", request, iter(unstable), answers.append, lambda checked: None)
-    [answer] = answers
-    assert answer.split()[3:] == [b"640", b"%d" % os.geteuid(), b"%d" % os.getegid()]
-    [found] = [line for line in manifest.read(store.manifest(store.find(record.generation))) if b"\tf\t" in line]
-    assert manifest.decode(found).mode == 0o640
+    [answer] = [answer for answer in answers if len(answer.split()) == 6]
+    assert answer.split()[3:] == [b"%o" % mode, b"%d" % os.geteuid(), b"%d" % os.getegid()]
+    entries = map(manifest.decode, manifest.read(store.manifest(store.find(record.generation))))
+    assert [entry.mode for entry in entries if entry.path == path.encode()] == [mode]
     assert problems(store) == []
 
 
