@@ -147,11 +147,24 @@ class Run:
         with self._state.plan.open("wb") as stream:
             for planned in plan.compare(scan.entries(), base_lines, self._outcome.tally, lasting.keeps):
                 stream.write(plan.encode(planned))
+        if base_manifest and self._outcome.tally.linked:
+            self._plan_other_names(base_manifest)
         self._outcome.problems.extend(scan.problems)
         self._outcome.problems.extend(Problem("database", b"", line) for line in lasting.lines())
         self._devices = scan.devices
         self._partial = scan.partial
         self._not_in_this_backup(scan)
+
+    def _plan_other_names(self, base_manifest: Path) -> None:
+        """Where one name of an inode is sent, all are."""
+        groups = plan.groups_to_send(self._planned())
+        whole = self._state.plan.with_name("plan.new")
+        with whole.open("wb") as stream:
+            for planned in plan.with_other_names(
+                self._planned(), manifest.read(base_manifest), groups, settle.is_there, self._outcome.tally
+            ):
+                stream.write(plan.encode(planned))
+        whole.rename(self._state.plan)
 
     def _not_in_this_backup(self, scan: Scan) -> None:
         """What a person may believe to be safe, and is not."""

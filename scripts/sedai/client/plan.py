@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sedai.client.scan import Scanned
 from sedai.core import manifest
+from sedai.core.manifest import LinkGroup
 
 
 class Step(enum.Enum):
@@ -109,6 +110,49 @@ def compare(
     while line is not None:
         yield from _not_found(manifest.line_path(line), tally, keeps)
         line = next(base, None)
+
+
+def groups_to_send(planned: Iterable[Planned]) -> set[LinkGroup]:
+    """The inodes with several names of which at least one is sent."""
+    groups = (manifest.decode(item.line).link_group for item in planned if item.linked)
+    return {group for group in groups if group is not None}
+
+
+def with_other_names(
+    planned: Iterator[Planned],
+    base: Iterable[bytes],
+    groups: Container[LinkGroup],
+    is_there: Callable[[bytes], bool],
+    tally: Tally,
+) -> Iterator[Planned]:
+    """``planned``, and the names of inodes of ``groups`` that it has not, in walk order: sent alone one would be a file of its own.
+
+    A directory that was renamed leaves the files in it as they were, and so their names elsewhere. ``base``: the lines of the
+    base manifest; of an inode's other names those are sent that ``is_there`` finds as their line says.
+    """
+    item = next(planned, None)
+    for line in base:
+        if (
+            line.split(b"\t", manifest.NLINK + 1)[manifest.NLINK] == b"1"
+            or manifest.decode(line).link_group not in groups
+        ):
+            continue
+        path = manifest.line_path(line)
+        while item is not None and manifest.order(item.path) < manifest.order(path):
+            yield item
+            item = next(planned, None)
+        if (item is None or item.path != path) and is_there(line):
+            tally.unchanged -= 1
+            yield _planned(_scanned(path, line), True, tally)
+    if item is not None:
+        yield item
+    yield from planned
+
+
+def _scanned(path: bytes, line: bytes) -> Scanned:
+    """What a scan found of ``path`` where it found what ``line`` of a manifest says."""
+    fields = line[:-1].split(b"\t")
+    return Scanned(path, b"\t".join([*fields[: manifest.CRC32], b""]), manifest.unescape(fields[-1]))
 
 
 def _not_found(path: bytes, tally: Tally, keeps: Callable[[bytes], bool]) -> Iterator[Planned]:

@@ -36,6 +36,12 @@ def look(path: bytes, root: bytes = b"/") -> Scanned | None:
         return Scanned(path, b"", b"")
 
 
+def is_there(line: bytes) -> bool:
+    """Whether the path of a manifest line is there and just as the line says."""
+    current = look(manifest.line_path(line))
+    return current is not None and current.signature != b"" and line.startswith(current.signature)
+
+
 @dataclass
 class Settlement:
     """What became of the plan.

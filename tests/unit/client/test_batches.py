@@ -117,6 +117,40 @@ def test_real_files_arrive_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
         os.link(pair.source / "linked/b", pair.source / "linked/a")
 
 
+def test_a_file_stays_one_when_a_directory_with_one_of_its_names_is_renamed(tmp_path: Path) -> None:
+    """Neither its stat nor that of its other names tells of it."""
+    pair = Pair(tmp_path)
+    for name in ("a/f", "b/alone", "m/f"):
+        pair.write(name)
+    os.link(pair.source / "m/f", pair.source / "a/one")
+    os.link(pair.source / "m/f", pair.source / "z")
+    pair.backup()
+    (pair.source / "m").rename(pair.source / "c")
+    generation = pair.backup()
+    stored = pair.stored(generation, pair.source)
+    assert links(stored) == links(pair.source) == {frozenset({"a/one", "c/f", "z"})}
+    assert content(stored) == content(pair.source)
+
+
+def test_other_names_that_are_not_as_they_were_are_left_to_the_plan() -> None:
+    def line(path: bytes, inode: int) -> bytes:
+        return planned(path, inode=inode).line
+
+    base = [line(b"a", 3), line(b"b", 3), line(b"c", 4), line(b"d", 3), line(b"e", 0), line(b"f", 3)]
+    items = [planned(b"d", step=Step.REMOVED), planned(b"d2", inode=3)]
+    tally = plan.Tally(unchanged=5, new=1, removed=1, linked=1)
+    groups = plan.groups_to_send(items)
+    done = list(plan.with_other_names(iter(items), base, groups, lambda found: found != base[1], tally))
+    assert [(item.step, item.path) for item in done] == [
+        (Step.MODIFIED, b"a"),
+        (Step.REMOVED, b"d"),
+        (Step.NEW, b"d2"),
+        (Step.MODIFIED, b"f"),
+    ]
+    assert done[0].line == base[0]
+    assert (tally.unchanged, tally.modified, tally.linked, tally.planned) == (3, 2, 3, 4)
+
+
 def test_what_is_excluded_never_leaves_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pair = Pair(tmp_path)
     object.__setattr__(pair.config, "sources", (Source(pair.source, ("*.key",)),))
