@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Back up this machine's sources to the server as a new generation."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -23,8 +24,8 @@ EXAMPLES = """\
 """
 
 
-def main() -> ExitCode:
-    """Parse the command line, back up, say how it went."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = parser(__doc__, EXAMPLES)
     how = options.add_mutually_exclusive_group()
     how.add_argument("--dry-run", action="store_true", help="plan only; nothing is sent")
@@ -48,7 +49,12 @@ def main() -> ExitCode:
     options.add_argument("--json", action="store_true", help="print the run record as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last backup is older than a day")
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line, back up, say how it went."""
+    arguments = command_line().parse_args()
     context = open_context("backup", arguments.config)
     if arguments.catch_up and not context.state.is_due("backup"):
         return ExitCode.CLEAN

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """How the backups of this machine are: what needs a look, the generations, the last and next runs, the room left."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,13 +19,18 @@ EXAMPLES = """\
 """
 
 
-def main() -> ExitCode:
-    """Parse the command line, look, say what there is: 1 where something needs a look, 3 where the server can't be asked."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = parser(__doc__, EXAMPLES)
     form = options.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print everything as one JSON object")
     form.add_argument("--html", type=given_path, metavar="FILE", help="write it as one page that needs nothing else")
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line, look, say what there is: 1 where something needs a look, 3 where the server can't be asked."""
+    arguments = command_line().parse_args()
     context = open_context("status", arguments.config)
     status = gather(context)
     scripts = Path(sys.argv[0]).parent

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Check the generations on the server: CRC32, file count, timestamps, freshness."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -18,8 +19,8 @@ EXAMPLES = """\
 """
 
 
-def main() -> ExitCode:
-    """Parse the command line, check, say what was found."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = parser(__doc__, EXAMPLES)
     options.add_argument("--level", choices=("quick", "full"), default="quick", help="full reads every byte")
     which = options.add_mutually_exclusive_group()
@@ -28,7 +29,12 @@ def main() -> ExitCode:
     options.add_argument("--json", action="store_true", help="print the result as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last check is older than a day")
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line, check, say what was found."""
+    arguments = command_line().parse_args()
     context = open_context("check", arguments.config)
     if arguments.catch_up and not context.state.is_due("check"):
         return ExitCode.CLEAN

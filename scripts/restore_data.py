@@ -48,15 +48,20 @@ VERBS = (
 )
 
 
-def main() -> ExitCode:
-    """Parse the command line and carry out the verb."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = parser(__doc__, EXAMPLES)
     verbs = options.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in VERBS:
         made = verbs.add_parser(verb.name, help=verb.summary, description=verb.summary.capitalize() + ".")
         verb.arguments(made)
         made.set_defaults(carry_out=verb.carry_out)
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line and carry out the verb."""
+    arguments = command_line().parse_args()
     context = open_context("restore", arguments.config)
     try:
         with Connection(context.config.server) as connection:

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Try a restore: bring files and databases back into a throw-away place, compare them, and leave nothing behind."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -20,8 +21,8 @@ EXAMPLES = """\
 """
 
 
-def main() -> ExitCode:
-    """Parse the command line, try a restore, say how it went."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = parser(__doc__, EXAMPLES)
     options.add_argument("--generation", default="latest", metavar="ID", help="default: the newest")
     options.add_argument("--files", type=positive, metavar="N", help="how many files (default: as configured)")
@@ -30,7 +31,12 @@ def main() -> ExitCode:
     options.add_argument("--json", action="store_true", help="print the result as JSON")
     options.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
     options.add_argument("--catch-up", action="store_true", help="only if the last drill is older than a month")
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line, try a restore, say how it went."""
+    arguments = command_line().parse_args()
     context = open_context("drill", arguments.config)
     state = context.state
     if arguments.catch_up and (not state.is_due("drill", drill.EVERY_HOURS) or drill.in_use(state)):

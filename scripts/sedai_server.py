@@ -23,16 +23,19 @@ examples (as root or as the store's account):
   sedai_server.py watch                           look for backups that are late, small or odd, and mail it (cron does it)
   sedai_server.py scrub                           read this night's share of all stored files anew (cron does it)
   sedai_server.py report                          mail how the backups are, also when all is well (cron does it weekly)
-
   sedai_server.py freeze --client laptop --reason "…"   prune nothing of this client until it is released
   sedai_server.py release --client laptop         let pruning go on, after a look at what stopped it
 
-exit codes: 0 done and clean, 1 done with findings, 2 usage or configuration, 3 not done
+exit codes:
+  0  done and clean
+  1  done, with findings
+  2  usage or configuration
+  3  not done
 """
 
 
-def main() -> ExitCode:
-    """Parse the command line and carry out one verb."""
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes; its manual and completions are made of it too."""
     options = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +63,12 @@ def main() -> ExitCode:
         "scrub", help="read a share of all stored files anew, compare it with all manifests, and mail what is rotten"
     )
     verbs.add_parser("report", help="mail how the backups are, also when all is well")
-    arguments = options.parse_args()
+    return options
+
+
+def main() -> ExitCode:
+    """Parse the command line and carry out one verb."""
+    arguments = command_line().parse_args()
     settings = config.load(arguments.config)
     if arguments.verb == "status":  # as whoever calls: the page is written where root may write
         # and root must not be the one who makes the log

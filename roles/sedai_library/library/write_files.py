@@ -25,6 +25,7 @@ description:
   - Compiles the modules for the Python that runs this module, as accounts that may not write there can't do it themselves.
   - Remembers what O(set) deployed, in V(.<set>.files) beside the files, and deletes what the set no longer holds,
     unless another set in the same directory still holds it. Files of nobody's set are never touched.
+  - A set that holds nothing leaves nothing behind.
   - The files belong to the account that runs the module, so run it with C(become_user).
 options:
   directory: {type: path, required: true, description: [Absolute path; made when it is missing.]}
@@ -89,6 +90,11 @@ def is_inside(relative: str) -> bool:
 def wanted_mode(relative: str) -> int:
     """Programs stand directly in the directory, modules in packages below it."""
     return MODULE_MODE if "/" in relative else PROGRAM_MODE
+
+
+def is_module(relative: str, files: Mapping[str, str]) -> bool:
+    """Whether a path is one of Python's modules: others have names that end so, too."""
+    return relative.endswith(".py") and str(PurePosixPath(relative).parent / "__init__.py") in files
 
 
 def record_path(directory: Path, name: str) -> Path:
@@ -218,17 +224,21 @@ def deploy(directory: Path, name: str, files: Mapping[str, str], *, dry: bool) -
         raise RefusedError(f"files must be plain relative paths, not {unsafe}")
 
     changes = Changes()
-    make_directories(directory, changes, dry=dry)
+    if files:
+        make_directories(directory, changes, dry=dry)
     record = record_path(directory, name)
     retired = read_record(record) - set(files) - held_by_others(directory, name)
     for relative, text in sorted(files.items()):
         write(directory, relative, text, wanted_mode(relative), changes, dry=dry)
-        if wanted_mode(relative) == MODULE_MODE and not dry:
+        if is_module(relative, files) and not dry:
             compile_module(directory / relative)
     for relative in sorted(retired):
         delete(directory, relative, changes, dry=dry)
     # Last, so that a run which breaks still knows what it has to delete.
-    write(directory, record.name, "".join(f"{path}\n" for path in sorted(files)), RECORD_MODE, changes, dry=dry)
+    if files:
+        write(directory, record.name, "".join(f"{path}\n" for path in sorted(files)), RECORD_MODE, changes, dry=dry)
+    else:
+        delete(directory, record.name, changes, dry=dry)
     return changes
 
 
