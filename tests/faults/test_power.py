@@ -65,6 +65,8 @@ def test_right_after_a_backup(machine: Machine, spans: dict[str, float]) -> None
     machine.cut_power("client")
     assert machine.power_on("client")
     machine.assert_recovers()
+    for side in ("server", "client"):
+        TALLY.count("power loss that took something away", side)
     TALLY.count("power", "after a backup")
 
 
