@@ -32,15 +32,24 @@ def right_network(machine: Machine) -> Iterator[None]:
     machine.heal_network()
 
 
-def caught(machine: Machine, command: str, phase: str, role: str) -> tuple[int, list[int]]:
-    """Start a program, and stop its processes of ``role`` in the middle of ``phase``; its id and theirs."""
+# The server's side begins later than ours: it is waited for.
+HELD = "for attempt in $(seq 100); do flock --nonblock {file} true || {{ echo held; break; }}; sleep 0.1; done"
+
+
+def caught(machine: Machine, command: str, phase: str, role: str, held: str = "") -> tuple[int, list[int]]:
+    """Start a program, and stop its processes of ``role`` in the middle of ``phase``; its id and theirs.
+
+    ``held``: a file that the server locks as soon as its side has begun, and as long as not all is sent.
+    """
     for _ in range(ATTEMPTS):
         pid = machine.start(command)
         found = machine.call("wait_for", pid=pid, phase=phase, role=role, delay=0.0)
         if found["phase"] == phase:
             for one in found["pids"]:
                 machine.call("send", pid=one, number=STOP)
-            return pid, found["pids"]
+            if not held or machine.root(HELD.format(file=held)):
+                return pid, found["pids"]
+            go_on(machine, found["pids"])
         assert machine.finish(pid).status == CLEAN  # it was too quick
         machine.change()
     pytest.fail(f"nothing was caught in {phase}")
@@ -121,8 +130,8 @@ def test_what_a_dead_run_left(made: Machine) -> None:
 def test_pruning_while_it_is_restored(made: Machine) -> None:
     oldest = second_oldest(made)
     made.root("rm -rf /home/restored")
-    restore = f"{RESTORE} restore --generation {oldest} --to /home/restored {SOURCE}"
-    pid, stopped = caught(made, restore, "send", "rsync")
+    restore = f"{RESTORE} restore --keep-existing --generation {oldest} --to /home/restored {SOURCE}"
+    pid, stopped = caught(made, restore, "send", "rsync", f"{STORE}/generations/{oldest}/generation.json")
     back_up_three_times(made)
     assert oldest in made.generations(), "it was pruned while it was read"
     go_on(made, stopped)
