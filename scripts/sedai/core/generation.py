@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sedai.core.errors import IntegrityError
+from sedai.core.manifest import Totals
 
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -69,6 +70,11 @@ class Record:
     anomaly: str = ""
     not_in_backup: tuple[str, ...] = ()
     stored_sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def totals(self) -> Totals:
+        """What it says of the manifest."""
+        return Totals(self.entries, self.files, self.bytes, self.manifest_sha256)
 
     def text(self) -> str:
         """The record as JSON, one key a line: what ``generation.json`` holds, and what a client signs."""

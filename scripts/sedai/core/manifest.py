@@ -307,6 +307,16 @@ def totals(path: Path) -> Totals:
     return count.totals
 
 
+def prove(path: Path, expected: Totals) -> None:
+    """Read a stored manifest once.
+
+    Raises:
+        IntegrityError: the file is not a whole manifest, or not the one with these counts and this digest.
+    """
+    if totals(path) != expected:
+        raise IntegrityError(f"The manifest {path} does not have the SHA-256 and the counts that its record names.")
+
+
 def sha256(path: Path) -> str:
     """The digest alone.
 

@@ -69,6 +69,8 @@ class Arrived:
         """
         if entry.kind != "f" and (entry.crc32, entry.xxh128) != (manifest.NO_DIGEST, manifest.NO_DIGEST):
             raise IntegrityError(f"{wire.text(entry.path)} is no file, so it has no digests.")
+        if entry.kind not in "lcb" and entry.target:
+            raise IntegrityError(f"{wire.text(entry.path)} is neither symlink nor device, so it has no target.")
         try:
             stat = self._delta.lstat(entry.path)
         except (FileNotFoundError, NotADirectoryError) as error:

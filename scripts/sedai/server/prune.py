@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,10 +43,11 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
             continue
         name = str(verdict.generation)
         record = store.record_path(verdict.generation)
-        if record.exists() and lock.in_use(record):
-            in_use.append(name)
-            continue
-        store.discard(store.directory(verdict.generation))
+        with contextlib.ExitStack() as held:  # until it has left the list: whoever comes meanwhile finds it gone
+            if record.exists() and not held.enter_context(lock.unless_in_use(record)):
+                in_use.append(name)
+                continue
+            store.discard(store.directory(verdict.generation))
         dropped.append(name)
     return Pruned(tuple(dropped), tuple(in_use))
 

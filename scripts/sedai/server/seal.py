@@ -6,7 +6,6 @@ changed paths are linked from the delta into it, removed ones dropped from it. O
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import itertools
 import math
@@ -215,8 +214,8 @@ def _write_manifest(
     first = next(changes, None)
     if first is None and base and record:  # nothing changed
         shutil.copyfile(store.manifest(base), path)
-        collections.deque(manifest.proven(path, record.manifest_sha256), maxlen=0)
-        return manifest.Totals(record.entries, record.files, record.bytes, record.manifest_sha256)
+        manifest.prove(path, record.totals)  # a count that rotted in the record must not go on into the next one
+        return record.totals
     with manifest.Writer(path) as writer:
         for block in merge(base_blocks, itertools.chain([first] if first else [], changes), seen):
             writer.add(block)

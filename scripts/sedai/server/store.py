@@ -159,21 +159,20 @@ class ClientStore:
         self._replace(self._unfit, "".join(f"{name}\n" for name in names).encode())
 
     def prove_base(self) -> None:
-        """Read the manifest of the base.
+        """Read the manifest of the base, and hold what its record says of it against it.
 
         Raises:
-            IntegrityError: it is damaged; the next run gets another base.
+            IntegrityError: one of them is damaged; the next run gets another base.
         """
         base = self.base()
         if base is None:
             return
         try:
-            for _ in manifest.proven(self.manifest(base), self.record(base).manifest_sha256):
-                pass
+            manifest.prove(self.manifest(base), self.record(base).totals)
         except (IntegrityError, ValueError) as error:
             self.build_on_no_more(base)
             raise IntegrityError(
-                f"The manifest of the newest generation, {base}, is damaged.",
+                f"The manifest of the newest generation, {base}, or its record is damaged.",
                 "Run the backup again: it is built on the generation before. check_backup_integrity.py --all names what is lost.",
             ) from error
 

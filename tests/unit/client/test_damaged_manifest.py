@@ -115,3 +115,20 @@ def test_what_was_noted_is_forgotten_with_the_generation(pair: Pair) -> None:
     store.directory(first).rename(store.root / "pruned")
     store.build_on_no_more(second)
     assert (store.root / "unfit").read_text() == f"{second}\n"
+
+
+def test_a_count_of_the_record_that_rotted_costs_one_run(tmp_path: Path) -> None:
+    """One flipped bit makes another digit of one: the record can be read, and no run's count would ever agree with it."""
+    pair = Pair(tmp_path, direct=True)
+    pair.write("file")
+    pair.backup()
+    newest = pair.store.newest()
+    assert newest is not None
+    path = pair.store.record_path(newest)
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps(table | {"entries": table["entries"] ^ 1}))
+    pair.write("file", "news")
+    with pytest.raises(SedaiError, match="or its record is damaged"):
+        pair.backup()
+    made = pair.store.record(pair.store.find(pair.backup()))
+    assert (made.entries, made.previous) == (table["entries"], "")

@@ -114,6 +114,7 @@ def test_a_directory_becomes_a_file_and_back(store: ClientStore) -> None:
         ({"mode": 0o4755}, "arrived as"),
         ({"uid": 4242}, "arrived as"),
         ({"kind": "l", "xxh128": b"-"}, "arrived as"),
+        ({"target": b"x"}, "no target"),
     ],
 )
 def test_what_arrived_otherwise_is_no_generation(store: ClientStore, wrong: dict[str, object], words: str) -> None:
@@ -196,6 +197,39 @@ def test_a_damaged_record_does_not_stop_the_next_backup(store: ClientStore) -> N
     record = sealed(store, send(store, "s/", "s/f", content="three"), 2)
     assert record.generation.endswith("-000003")
     assert ("manifest", "") in problems(store)
+
+
+@pytest.mark.parametrize("figure", ["entries", "files", "bytes"])
+def test_a_count_that_rotted_in_the_base_s_record_goes_nowhere(store: ClientStore, figure: str) -> None:
+    """Nothing changed, so nothing is counted but what the base's manifest holds."""
+    sealed(store, send(store, "s/", "s/f"), 2)
+    [only] = store.generations()
+    path = store.record_path(only)
+    table = json.loads(path.read_text())
+    path.write_text(json.dumps(table | {figure: table[figure] + 1}))
+    with pytest.raises(IntegrityError):
+        sealed(store, [], 2)
+    with pytest.raises(IntegrityError, match="or its record is damaged"):
+        store.prove_base()
+    assert store.generations() == [only]
+    assert store.base() is None
+
+
+def test_nobody_finds_a_generation_that_is_just_being_pruned(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for its lock between the look and the rename waits, and sees then that it is gone."""
+    for number in range(2):
+        sealed(store, send(store, "s/", "s/f", content=str(number)), 2)
+    real, free = ClientStore.discard, []
+
+    def discard(store: ClientStore, directory: Path) -> None:
+        free.append(not lock.in_use(directory / "generation.json"))
+        real(store, directory)
+
+    monkeypatch.setattr(ClientStore, "discard", discard)
+    assert len(prune.prune(store, Retention(keep_last=1, guard_days=0)).dropped) == 1
+    assert free == [False]
 
 
 def test_ten_stay_and_one_that_is_read_waits(store: ClientStore) -> None:
