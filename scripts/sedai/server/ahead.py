@@ -62,7 +62,7 @@ def carry_out(store: ClientStore, log: Logger, used_up: Room) -> None:
         try:
             with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf):
                 _lay(store, log, used_up)
-        except SedaiError as error:  # the next run tells it
+        except (SedaiError, OSError, ValueError) as error:  # the next run tells it; what was dropped goes all the same
             log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
     _be_idle()
     with contextlib.suppress(LockedError):  # somebody is at it
@@ -82,10 +82,8 @@ def empty_trash(store: ClientStore, wait_seconds: float = math.inf) -> None:
 def give_back(store: ClientStore) -> None:
     """Drop the farm, and remove all that was dropped: the room is needed."""
     lock.stop_holder(store.ahead_lock)
-    with (
-        lock.exclusive(store.ahead_lock, _WHAT, wait_seconds=math.inf),
-        lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf),
-    ):
+    # Without that lock: whoever holds it can be ended by any run that begins, and this is a gate.
+    with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf):
         store.drop_farms()
     empty_trash(store)
 

@@ -50,13 +50,17 @@ class Beneath:
 
         Raises:
             FileNotFoundError: a directory on the way is not there.
-            NotADirectoryError: something on the way is no directory, be it a symlink to one.
+            NotADirectoryError: something on the way is no directory, be it a symlink to one, or the way leads up.
         """
         directory, _, name = path.rpartition(b"/")
+        if name == b"..":
+            raise _leads_up(path)
         if directory == self._at:
             return self._top, name
         self._at = None
         above = directory.split(b"/") if directory else []
+        if b".." in above:
+            raise _leads_up(path)
         depth = 0
         while depth < min(len(self._open), len(above)) and self._open[depth][0] == above[depth]:
             depth += 1
@@ -91,3 +95,7 @@ class Beneath:
     def _keep(self, depth: int) -> None:
         while len(self._open) > depth:
             os.close(self._open.pop()[1])
+
+
+def _leads_up(path: bytes) -> NotADirectoryError:
+    return NotADirectoryError(errno.ENOTDIR, "The path leads up", path)

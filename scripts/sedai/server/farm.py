@@ -129,7 +129,7 @@ class Farm:
         """Lay what is still to be laid.
 
         Raises:
-            IntegrityError: the base's manifest is damaged; nothing of the farm is left then.
+            IntegrityError, ValueError: the base's manifest is damaged; nothing of the farm is left then.
         """
         laid = self._read()
         if laid is None:
@@ -138,7 +138,7 @@ class Farm:
             lines = manifest.lines(manifest.proven(self._base_manifest, self._sha256))
             try:
                 laid = lay(self._base_tree, lines, tree)
-            except IntegrityError:  # what was laid by a damaged line may be nothing that the base has
+            except (IntegrityError, ValueError):  # what was laid by a damaged line may be nothing that the base has
                 self._store.discard(self._root)
                 raise
             # What the note says is on the disk before it is.

@@ -104,7 +104,10 @@ class Quota:
             if known["generations"] == names:
                 return int(known["bytes"])
         used = _disk_use(self.store.generations_directory)
-        note.write_text(json.dumps({"generations": names, "bytes": used}), encoding="utf-8")
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk it is measured again; what is used up must be said all the same
+            note.write_text(json.dumps({"generations": names, "bytes": used}), encoding="utf-8")
         return used
 
 

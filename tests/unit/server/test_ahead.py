@@ -231,6 +231,42 @@ def test_of_a_damaged_manifest_nothing_stays_laid(store: ClientStore) -> None:
     assert set(problems(store)) <= {("mtime", b"s/f")}  # of the directory that was tampered with
 
 
+def test_of_a_manifest_with_a_time_that_is_none_nothing_stays_laid(store: ClientStore) -> None:
+    path = store.manifest(newest(store))
+    lines = [line.split(b"\t") for line in manifest.read(path)]
+    with manifest.Writer(path) as writer:
+        for fields in lines:
+            if fields[0] == b"s/f":
+                fields[manifest.MTIME] = b"x"
+            writer.add(b"\t".join(fields))
+    look_ahead(store)
+    assert not list(store.farms.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), IntegrityError("damaged"), ValueError("x")])
+def test_what_was_dropped_is_removed_whatever_became_of_the_farm(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    store.prepare()
+    assert list(store.trash.iterdir())
+    monkeypatch.setattr(ahead, "_lay", fail)
+    look_ahead(store)
+    assert list(store.trash.iterdir()) == []
+
+
+def test_who_gives_the_room_back_is_no_holder_that_a_run_ends(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_ahead(store)
+    held: list[bool] = []
+    monkeypatch.setattr(ClientStore, "drop_farms", lambda store: held.append(lock.in_use(store.ahead_lock)))
+    ahead.give_back(store)
+    assert held == [False]
+
+
 def test_what_a_farm_is_laid_of_is_not_pruned(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
     base = newest(store)
     real = farm.lay

@@ -302,6 +302,13 @@ class TestBeneath:
             with pytest.raises(OSError, match="symbolic links"):
                 beneath.open(b"link")
 
+    @pytest.mark.parametrize("path", [b"..", b"../x", b"a/..", b"a/../x", b"a/../../x"])
+    def test_no_way_leads_up(self, tmp_path: Path, path: bytes) -> None:
+        """A manifest is followed before all of it is proven: what rotted in it may spell anything."""
+        (tmp_path / "top/a").mkdir(parents=True)
+        with Beneath(tmp_path / "top") as beneath, pytest.raises(NotADirectoryError):
+            beneath.parent(path)
+
     def test_no_descriptor_is_left(self, tmp_path: Path) -> None:
         before = len(os.listdir("/proc/self/fd"))
         (tmp_path / "a/b").mkdir(parents=True)

@@ -44,6 +44,13 @@ def test_all_that_is_stored_counts_once(store: ClientStore) -> None:
     assert limits.used_up() == "The quota of 4 GiB is used up."
 
 
+def test_what_is_used_up_is_said_where_it_can_t_be_noted(store: ClientStore) -> None:
+    """As on a full disk."""
+    put(store, {"s/f": BYTES.randbytes(3 * MIB)})
+    (store.root / "usage").mkdir()
+    assert Quota(store, 2, 0).used_up() == "The quota of 2 GiB is used up."
+
+
 def test_what_was_sent_too_much_is_dropped(store: ClientStore) -> None:
     limits = Quota(store, 2, 0)
     put(store, {"s/f": BYTES.randbytes(3 * MIB)})
