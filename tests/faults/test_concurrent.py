@@ -112,13 +112,17 @@ def test_two_machines_with_one_key(made: Machine, phase: str) -> None:
 
 def test_what_a_dead_run_left(made: Machine) -> None:
     """Locks of processes that are gone, a seal and a pruning in the middle, half a file: nothing that needs a hand."""
+    farm = f"{STORE}/farms/{made.generations()[-1]}"
+    made.call("wait_for_end", role="ahead")
     made.root(
-        f"echo 'pid 1 since 2001-01-01 00:00:00 +0000' | tee {STATE}/lock {STATE}/runs.lock {STORE}/lock >/dev/null;"
+        f"echo 'pid 1 since 2001-01-01 00:00:00 +0000' | tee {STATE}/lock {STATE}/runs.lock {STORE}/lock"
+        f" {STORE}/ahead.lock {STORE}/farms.lock {STORE}/trash.lock >/dev/null;"
+        f"mkdir -p {STORE}/farms/20010101T000000Z-000001/tree/x {farm}/tree {STORE}/trash/x/y; echo half >{farm}/laid;"
         f"mkdir -p {STORE}/incoming/staging/tree/x {STORE}/incoming/spent/y {STORE}/incoming/trash/z;"
         f"mkdir -p {STORE}/incoming/delta{SOURCE}/.sedai-partial;"
         f"echo half >{STORE}/incoming/delta{SOURCE}/.sedai-partial/big; echo wrong >{STORE}/incoming/delta{SOURCE}/big;"
         f"echo -n half >{STORE}/incoming/changes; : >{STORE}/sequence;"
-        f"chown -R sedai: {STORE}/incoming;"
+        f"chown -R sedai: {STORE}/incoming {STORE}/*.lock {STORE}/farms {STORE}/trash;"
         f"echo half >{STATE}/plan; echo half >{STATE}/changes; echo half >{STATE}/sealed.manifest;"
         f"echo half >{STATE}/base.manifest; mkdir -m 0700 /tmp/sedai-abcdefgh"
     )
