@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -157,28 +156,12 @@ class Arrived:
         if not named:
             return
         # Names that the changes don't have: left from a run that broke off, or outside.
-        for inode in self._inodes():
-            if inode in named:
-                named[inode] += 1
+        for item in self._delta.everything():
+            if item.inode() in named and not item.is_dir(follow_symlinks=False):
+                named[item.inode()] += 1
         for inode, count in named.items():
             if count != self._linked[inode].names:
                 raise IntegrityError(f"A file that arrived (inode {inode}) has a name outside of what was sent.")
-
-    def _inodes(self) -> Iterator[int]:
-        """The inode of each name in the delta that is no directory's."""
-        waiting = [b"."]
-        while waiting:
-            path = waiting.pop()
-            directory = self._delta.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                with os.scandir(directory) as items:
-                    for item in items:
-                        if item.is_dir(follow_symlinks=False):
-                            waiting.append(path + b"/" + os.fsencode(item.name))
-                        else:
-                            yield item.inode()
-            finally:
-                os.close(directory)
 
 
 def _refuse_unusual(descriptor: int, stat: os.stat_result, entry: manifest.Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,6 +75,21 @@ class Beneath:
         """A descriptor of ``path`` itself, which is not followed either; it never blocks on a FIFO."""
         directory, name = self.parent(path)
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+
+    def everything(self) -> Iterator[os.DirEntry[str]]:
+        """All that lies below the root, in no order."""
+        waiting = [b"."]
+        while waiting:
+            path = waiting.pop()
+            directory = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                with os.scandir(directory) as items:
+                    for item in items:
+                        if item.is_dir(follow_symlinks=False):
+                            waiting.append(path + b"/" + os.fsencode(item.name))
+                        yield item
+            finally:
+                os.close(directory)
 
     def lstat(self, path: bytes) -> os.stat_result:
         """What ``path`` itself is."""

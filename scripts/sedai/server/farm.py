@@ -110,6 +110,15 @@ def make_root(tree: Path) -> None:
     os.setxattr(tree, STAT_ATTRIBUTE, b"40755 0,0 0:0")
 
 
+def _entries(tree: Path) -> int:
+    """How many there are, as the directories say; -1 where there is no tree."""
+    try:
+        with Beneath(tree) as beneath:
+            return sum(1 for _ in beneath.everything())
+    except _GONE:
+        return -1
+
+
 class Farm:
     """The farm that waits for the next run of a client, of the generation ``base``; its lock is held."""
 
@@ -131,9 +140,13 @@ class Farm:
         Raises:
             IntegrityError, ValueError: the base's manifest is damaged; nothing of the farm is left then.
         """
+        tree = self._root / "tree"
         laid = self._read()
+        if laid is not None and _entries(tree) != laid.entries:
+            # It may have waited for a day. What it has lost meanwhile nobody would miss in the counts of the seal.
+            self._store.discard(self._root)
+            laid = None
         if laid is None:
-            tree = self._root / "tree"
             make_root(tree)
             lines = manifest.lines(manifest.proven(self._base_manifest, self._sha256))
             try:

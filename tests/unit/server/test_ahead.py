@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,23 @@ def test_what_is_lost_later_is_still_in_the_farm(store: ClientStore) -> None:
     (store.tree(first) / "s/d/b").unlink()
     sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
     assert (store.tree(newest(store)) / "s/d/b").read_bytes() == b"b"
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "a file is gone": lambda tree: (tree / "s/d/b").unlink(),
+    "a directory is gone": lambda tree: shutil.rmtree(tree / "s/d"),
+    "a file came from nowhere": lambda tree: (tree / "s/stray").write_bytes(b"x"),
+    "all of it is gone": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_farm_that_was_harmed_while_it_waited_is_laid_anew(store: ClientStore, harm: str) -> None:
+    look_ahead(store)
+    HARM[harm](store.farms / str(newest(store)) / "tree")
+    sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
+    assert linked(store, *store.generations()) == set(FILES) - {"s/a"}
+    assert problems(store) == []
 
 
 def test_a_farm_of_another_base_goes(store: ClientStore) -> None:
