@@ -90,6 +90,7 @@ def server(command: str, *, echo: bool = True) -> str:
 
 def playbook(*words: str, status: int = 0) -> str:
     """Run ansible-playbook and print its recap only."""
+    words = ("-i", "inventory/demo", *words)
     command = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), *words]
     print(f"$ ansible-playbook {shlex.join(words)}", flush=True)
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)

@@ -87,6 +87,16 @@ def test_secrets_are_encrypted(path: Path) -> None:
         assert path.read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT;")
 
 
+@pytest.mark.parametrize("name", ["hosts.yml", "group_vars/all/vault.yml", ".vault_password", ".vault.yml"])
+def test_people_s_own_inventories_stay_out_of_the_repository(name: str) -> None:
+    def ignored(path: str) -> bool:
+        return subprocess.run(["git", "check-ignore", "--quiet", path], cwd=PROJECT, check=False).returncode == 0
+
+    assert ignored(f"inventory/mine/{name}")
+    assert not ignored("inventory/example/hosts.yml")
+    assert not ignored("inventory/demo/group_vars/all/vault.yml")
+
+
 def test_every_role_has_a_scenario_with_tests() -> None:
     """Molecule ends well where it finds nothing to test."""
     tested = {path.parent.name for path in (PROJECT / "molecule").glob("*/molecule.yml")}
