@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
 LAB := molecule/shared/lab.py
 PYTHON ?= python3
 
-.PHONY: help setup lint unit test faults demo demo-down bench bench-quick images format lock clean
+.PHONY: help setup lint unit test faults demo demo-down bench bench-quick configure images format lock clean
 
 help: ## List the entry points
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -16,6 +16,9 @@ help: ## List the entry points
 setup: ## Install what is missing: Debian packages, .venv, images of the lab
 	@molecule/shared/system_packages.sh
 	@$(MAKE) -s -j2 .venv/.installed images
+
+configure: .venv/.installed ## Ask about VPS and mail, try the answers, write inventory/mine (again: edit it)
+	@ansible-playbook --inventory localhost, playbooks/configure.yml
 
 lint: .venv/.installed ## All linters
 	pytest tests/project/test_lint.py

@@ -35,7 +35,7 @@ COMMANDS = {
     "mypy: programs": (["mypy", "--strict", "scripts"], tracked("scripts/*.py")),
     "mypy: lab and demo": (["mypy", "--strict", "molecule/shared", "demo"], tracked("molecule/shared/*.py")),
     "mypy: benchmarks": (["mypy", "--strict", "benchmarks"], tracked("benchmarks/*.py")),
-    "mypy: modules": (["mypy", "--strict", *tracked("roles/*/library/*.py")], tracked("roles/*/library/*.py")),
+    "mypy: modules": (["mypy", "--strict", *tracked("roles/*.py")], tracked("roles/*.py")),
     "yamllint": (["yamllint", "--strict", *tracked("*.yml", "*.yaml")], tracked("*.yml", "*.yaml")),
     "ansible-lint": (["ansible-lint", "--offline", "--profile", "production", "--strict"], tracked("roles/*.yml")),
     "shellcheck": (["shellcheck", *shell_files()], shell_files()),

@@ -1,0 +1,214 @@
+"""Right answers become an inventory that works; wrong ones are refused with their remedy, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ANSWERS, ENVIRONMENT, LAB_DIRECTORY, PASSWORD, PROJECT, VPS, Configure, Terminal, playbook
+from testinfra.host import Host
+
+WRITTEN = LAB_DIRECTORY / "inventory"
+FILES = {
+    "hosts.yml",
+    ".vault.yml",
+    ".vault_password",
+    "group_vars/all/configured.yml",
+    "group_vars/backup_clients/configured.yml",
+    "group_vars/backup_servers/configured.yml",
+}
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+class TestWritten:
+    """What the scenario's first run wrote; molecule has seen that a second one changes nothing."""
+
+    def test_nobody_else_may_read_it(self) -> None:
+        assert set(files(WRITTEN)) == FILES
+        for path in (WRITTEN, *WRITTEN.rglob("*")):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+    def test_the_secret_is_in_no_file_as_it_is(self) -> None:
+        for name, content in files(WRITTEN).items():
+            assert PASSWORD.encode() not in content, name
+        assert files(WRITTEN)[".vault.yml"].startswith(b"$ANSIBLE_VAULT;1.1;AES256\n")
+
+    def test_ansible_reads_the_answers(self) -> None:
+        listed = json.loads(run("ansible-inventory", f"--inventory={WRITTEN}", "--list"))
+        hosts = listed["_meta"]["hostvars"]
+        assert listed["backup_servers"]["hosts"] == ["vps"]
+        assert listed["backup_clients"]["hosts"] == ["laptop"]
+        assert hosts["vps"]["ansible_host"] == VPS
+        assert hosts["vps"]["ansible_port"] == 22
+        assert hosts["vps"]["ansible_user"] == "admin"
+        assert hosts["laptop"]["ansible_connection"] == "local"
+        assert hosts["laptop"]["backup_client_sources"] == [{"path": "/etc"}, {"path": "/usr/share"}]
+        assert hosts["laptop"]["backup_client_backup_schedule"] == "40 22 * * *"
+        assert hosts["laptop"]["backup_client_check_schedule"] == "40 0 * * *"
+        assert hosts["vps"]["alert_mail_recipients"] == ["user@example.com"]
+        assert {hosts[host]["msmtp_port"] for host in hosts} == {587}
+
+    def test_the_secret_comes_out_of_the_vault_by_itself(self) -> None:
+        shown = run("ansible", f"--inventory={WRITTEN}", "vps", "--module-name=debug", "--args=var=msmtp_password")
+        assert f"msmtp_password: {PASSWORD}" in shown
+        viewed = run(
+            "ansible-vault", "view", f"--vault-password-file={WRITTEN}/.vault_password", f"{WRITTEN}/.vault.yml"
+        )
+        assert json.loads(viewed)["smtp_password"] == PASSWORD
+
+    def test_site_yml_is_all_that_is_left(self) -> None:
+        assert "laptop" in run("ansible-playbook", f"--inventory={WRITTEN}", "site.yml", "--list-hosts")
+        root = run("ansible", f"--inventory={WRITTEN}", "vps", "--become", "--module-name=command", "--args=id -u")
+        assert root.splitlines()[-1] == "0"
+
+    def test_settings_of_one_s_own_win(self, tmp_path: Path) -> None:
+        shutil.copytree(WRITTEN, tmp_path / "inventory")
+        (tmp_path / "inventory/group_vars/all/own.yml").write_text("---\nalert_mail_recipients: [other@example.com]\n")
+        hosts = json.loads(run("ansible-inventory", f"--inventory={tmp_path}/inventory", "--list"))["_meta"]["hostvars"]
+        assert hosts["vps"]["alert_mail_recipients"] == ["other@example.com"]
+
+
+def mail_address(server: Host) -> str:
+    """The provider by its number, for which its certificate is not made."""
+    return str(server.check_output("getent hosts mail").split()[0])
+
+
+@pytest.mark.usefixtures("accounts")
+class TestRefused:
+    """Without a person every wrong answer is named at once; the exit code is not 0, and nothing is written."""
+
+    @pytest.mark.parametrize(
+        ("wrong", "sentences"),
+        [
+            ({"vps_host": "nowhere.invalid"}, ["configure_vps_host: The name nowhere.invalid is not found"]),
+            ({"vps_port": "23"}, ["configure_vps_port: Port 23 of", "does not answer"]),
+            ({"vps_user": "nobody-we-know"}, ["configure_vps_user:", "lets no SSH key of yours in as nobody-we-know"]),
+            ({"vps_user": "powerless"}, ["configure_vps_sudo_password: sudo wants a password"]),
+            (
+                {"vps_user": "powerless", "vps_sudo_password": "Wr0ng-one"},
+                ["configure_vps_sudo_password: sudo refuses this password"],
+            ),
+            ({"smtp_host": "nowhere.invalid"}, ["configure_smtp_host: The VPS does not find the name nowhere.invalid"]),
+            ({"smtp_port": "26"}, ["configure_smtp_port: The VPS does not reach port 26 of mail.example.com"]),
+            ({"smtp_host": "MAIL"}, ["configure_smtp_port: The certificate of", "is not valid", "mismatch"]),
+            (
+                {"smtp_password": "Wr0ng-one"},
+                ["configure_smtp_password: mail.example.com refuses the login of user@example.com: 535"],
+            ),
+            (
+                # Several at once, and one of them is none at all.
+                {
+                    "sources": "/etc, /not/there",
+                    "time": "25:00",
+                    "name": "My Laptop",
+                    "recipients": "x",
+                    "smtp_address": "",
+                },
+                [
+                    "configure_smtp_address: There is no answer",
+                    "configure_smtp_password: This can't be tried before these are right: configure_smtp_address.",
+                    "configure_recipients: x is no mail address",
+                    "configure_sources: /not/there is not there",
+                    "configure_name: My Laptop can't be a name",
+                    "configure_time: 25:00 is no time of day",
+                ],
+            ),
+            ({"language": "ja", "time": "25:00"}, ["configure_time: 25:00 は時刻ではありません"]),
+        ],
+        ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+    )
+    def test_a_wrong_answer(
+        self, server: Host, configure: Configure, wrong: dict[str, str], sentences: list[str]
+    ) -> None:
+        answers = {name: mail_address(server) if answer == "MAIL" else answer for name, answer in wrong.items()}
+        output = configure(expect=2, **ANSWERS | answers)
+        for sentence in sentences:
+            assert sentence in output
+        assert "Wr0ng" not in output
+        assert not configure.inventory.exists()
+
+    def test_without_answers_all_that_are_missing_are_named(self, configure: Configure) -> None:
+        output = configure(expect=2)
+        for name in ("vps_host", "vps_user", "smtp_host", "smtp_address", "smtp_password"):
+            assert f"configure_{name}: " in output
+        assert not configure.inventory.exists()
+
+    def test_an_inventory_that_was_written_by_hand(self, configure: Configure) -> None:
+        configure.inventory.mkdir()
+        (configure.inventory / "hosts.yml").write_text("---\nall:\n")
+        assert "was written by hand and stays as it is" in configure(expect=2, **ANSWERS)
+        assert files(configure.inventory) == {"hosts.yml": b"---\nall:\n"}
+
+
+@pytest.mark.usefixtures("accounts")
+def test_a_password_for_sudo_works_and_is_seen_nowhere(configure: Configure) -> None:
+    output = configure("-vvv", "--diff", **ANSWERS | {"vps_user": "guarded", "vps_sudo_password": "s3same open"})
+    assert "changed=" in output
+    for secret in (PASSWORD, "s3same open"):
+        assert secret not in output
+        assert all(secret.encode() not in content for content in files(configure.inventory).values())
+    root = run(
+        "ansible", f"--inventory={configure.inventory}", "vps", "--become", "--module-name=command", "--args=id -u"
+    )
+    assert root.splitlines()[-1] == "0"
+
+
+def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
+    """At a terminal. Afterwards the same again: Enter keeps everything, the password too, and one answer is changed."""
+    inventory = tmp_path / "inventory"
+    command = playbook(inventory, f"--extra-vars=configure_ssh_arguments='{ANSWERS['ssh_arguments']}'")
+    with Terminal(command) as terminal:
+        terminal.answer("Language", "")
+        terminal.answer("address of your VPS", "nowhere.invalid")
+        terminal.expect("✗ The name nowhere.invalid is not found")
+        terminal.answer("address of your VPS", VPS)
+        terminal.answer("Port of its SSH server", "23")
+        terminal.expect("✗ Port 23 of .* does not answer")
+        terminal.answer(r"Port of its SSH server \[23\]", "22")
+        terminal.answer(r"User .* \[admin\]", "")
+        terminal.answer("SMTP server", "mail")
+        terminal.answer("Its port", "<")
+        terminal.answer(r"SMTP server .* \[mail\]", "mail.example.com")
+        terminal.answer(r"Its port .* \[587\]", "465")
+        terminal.answer("mail address", "user@example.com")
+        terminal.answer("Its password", "Wr0ng-one")
+        terminal.expect("✗ mail.example.com refuses the login")
+        terminal.answer("Its password", PASSWORD)
+        terminal.answer(r"alerts .* \[user@example.com\]", "")
+        terminal.answer(r"backed up .* \[/etc, /home\]", "/etc")
+        terminal.answer("Name of this machine", "laptop")
+        terminal.answer(r"Time .* \[03:15\]", "")
+        terminal.expect("What is left: ansible-playbook site.yml")
+        terminal.expect("failed=0")
+    assert PASSWORD not in terminal.seen
+    assert "Wr0ng" not in terminal.seen
+    before = files(inventory)
+    assert set(before) == FILES
+
+    with Terminal(command) as terminal:
+        terminal.answer(r"Language .* \[en\]", "")
+        for question in ("your VPS", "Port", "User", "SMTP server", "Its port"):
+            terminal.answer(question, "")
+        terminal.answer(r"mail address there \[user@example.com\]", "")
+        terminal.answer(r"Its password .* \[Enter keeps it\]", "")
+        terminal.answer("alerts", "")
+        terminal.answer("backed up", "")
+        terminal.answer(r"Name .* \[laptop\]", "")
+        terminal.answer(r"Time .* \[03:15\]", "4:05")
+        terminal.expect("changed=1 .*failed=0")
+    after = files(inventory)
+    assert {name for name in FILES if before[name] != after[name]} == {"group_vars/backup_clients/configured.yml"}
+    assert b"backup_client_backup_schedule: 5 4 * * *\n" in after["group_vars/backup_clients/configured.yml"]
