@@ -166,6 +166,7 @@ def test_a_password_for_sudo_works_and_is_seen_nowhere(configure: Configure) -> 
     assert root.splitlines()[-1] == "0"
 
 
+@pytest.mark.timeout(1800)  # two conversations, word by word
 def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
     """At a terminal. Afterwards the same again: Enter keeps everything, the password too, and one answer is changed."""
     inventory = tmp_path / "inventory"
