@@ -87,7 +87,9 @@ def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans:
             assert "stale" in machine.texts(machine.told() - told)
     elif done.status == NOT_DONE:
         assert machine.told() - told, "nobody was told"
-    elif done.status == FINDINGS:  # a connection's process that dies at its end is missed only when the signature is sent
+    elif (
+        done.status == FINDINGS
+    ):  # a connection's process that dies at its end is missed only when the signature is sent
         assert sealed and machine.told() - told, done.output
         assert "could not be signed" in done.output
     else:

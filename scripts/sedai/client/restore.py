@@ -88,13 +88,16 @@ def restore(
         )
         if dry_run:
             return work.try_out()
-        with memory.held():
+        with memory.held() as work.running:
             return work.carry_out(accept_damaged=accept_damaged)
 
 
 @dataclass
 class _Restore:
-    """One restore; ``lines`` is the generation's manifest, ``root`` is prefixed to the paths in it."""
+    """One restore; ``lines`` is the generation's manifest, ``root`` is prefixed to the paths in it.
+
+    ``running``: the lock's descriptor.
+    """
 
     connection: Connection
     state: State
@@ -107,6 +110,7 @@ class _Restore:
     existing: Existing
     memory: Memory
     ignore_space: bool
+    running: int = -1
 
     @property
     def generation(self) -> str:
@@ -295,7 +299,7 @@ class _Restore:
         )
         feed = (entry.path for action, entry in placement.entries() if action in SENT and entry.path not in lost)
         with self.reporter.transfer("restore", tally.send_files, tally.send_bytes) as advance:
-            send.push(argv, feed, sent, advance)
+            send.push(argv, feed, sent, advance, (self.running,))
         if sent.status in (0, 23, 24):
             return _shortened(sent.complaints)
         if self.generation not in {str(record["generation"]) for record in generations(self.connection)}:

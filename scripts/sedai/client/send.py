@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -96,8 +96,16 @@ def unescape_name(name: bytes) -> bytes:
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), name)
 
 
-def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[[int], None]) -> None:
+def push(
+    argv: list[str],
+    paths: Iterable[bytes],
+    sent: Sent,
+    on_file: Callable[[int], None],
+    locks: Collection[int] = (),
+) -> None:
     """Run rsync over ``paths`` (relative to its source); what it says goes to ``sent``, each file's size to ``on_file``.
+
+    ``locks``: descriptors of locks that are held until rsync has ended too, though this program is killed.
 
     The exit status is judged by the caller, path by path: 23 and 24 mean only that not every path was sent.
     """
@@ -107,6 +115,7 @@ def push(argv: list[str], paths: Iterable[bytes], sent: Sent, on_file: Callable[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
+        pass_fds=tuple(locks),
     )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     errors: list[bytes] = []

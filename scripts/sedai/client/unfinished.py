@@ -20,6 +20,8 @@ from sedai.core.selection import ancestors
 from sedai.core.wire import PARTIAL_DIRECTORY
 
 _FORGOTTEN_AFTER_SECONDS = 90 * 24 * 3600.0
+# So long the rsync of a restore that was killed may take to end.
+_LOCK_WAIT_SECONDS = 10
 _PARTIAL = PARTIAL_DIRECTORY.encode()
 # rsync writes a file as .NAME.XXXXXX beside its place, with a NAME that is too long cut off.
 _TEMPORARY = re.compile(rb"\.(.*)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
@@ -80,17 +82,17 @@ class Memory:
         return Memory(self._directory, generation, self._paths, self._root)
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep a second run of the same restore out.
+    def held(self) -> Iterator[int]:
+        """Keep a second run of the same restore out; the descriptor is for the programs that write on when this one dies.
 
         Raises:
             LockedError: one is running; the text names it.
         """
         self._tidy()
         running = self._path.with_suffix(".lock")
-        with lock.exclusive(running, "The same restore"):
+        with lock.exclusive(running, "The same restore", wait_seconds=_LOCK_WAIT_SECONDS) as descriptor:
             try:
-                yield
+                yield descriptor
             finally:
                 if not self._path.exists():
                     running.unlink(missing_ok=True)

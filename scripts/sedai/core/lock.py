@@ -15,10 +15,11 @@ from sedai.core.errors import LockedError
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[None]:
+def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[int]:
     """Hold an exclusive flock on ``path`` (made with mode 0600 where missing).
 
-    The kernel drops the lock with the process, so a stale file never blocks a run. ``wait_seconds`` may be infinite.
+    The kernel drops the lock with the process, so a stale file never blocks a run. ``wait_seconds`` may be infinite. A program
+    that inherits the descriptor holds the lock with us, until the last of both has ended.
 
     Raises:
         LockedError: someone else holds it for longer than ``wait_seconds``; the text names the holder.
@@ -30,7 +31,7 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[N
         with contextlib.suppress(OSError):  # on a full disk nobody is told who holds it; it is held all the same
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}".encode(), 0)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from gate_pair import QUIET, Pair
 
-from sedai.client import canary, catalog, damage, placement, restore, room, send
+from sedai.client import canary, catalog, damage, placement, restore, room, send, unfinished
 from sedai.client.restore import Restored
 from sedai.client.unfinished import Memory, Progress
 from sedai.core.errors import IntegrityError, LockedError, ProcessError, SedaiError, UsageError
@@ -634,12 +634,24 @@ class TestResume:
         assert pair.restore(pair.source).findings == []
         assert [lstat(path) for path in (link, fifo)] == before
 
-    def test_two_at_a_time_are_refused(self, pair: Pair, tmp_path: Path) -> None:
+    def test_two_at_a_time_are_refused(self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(unfinished, "_LOCK_WAIT_SECONDS", 0)
         file = pair.write("file")
         generation = pair.backup()
         memory = Memory(pair.state.root / "restores", generation, [os.fsencode(file)[1:]], os.fsencode(tmp_path / "to"))
         with memory.held(), pytest.raises(LockedError, match=f"pid {os.getpid()}"):
             pair.restore(file, to=tmp_path / "to")
+
+    def test_what_a_killed_one_had_started_ends_first(self, pair: Pair, tmp_path: Path) -> None:
+        """Two that write into one place at a time would each make a file of its own of a hard link."""
+        file = pair.write("file")
+        generation = pair.backup()
+        memory = Memory(pair.state.root / "restores", generation, [os.fsencode(file)[1:]], os.fsencode(tmp_path / "to"))
+        memory.remember(Progress(0.0))
+        with memory.held() as lock:
+            left = subprocess.Popen(["sleep", "1"], pass_fds=[lock])
+        pair.restore(file, to=tmp_path / "to")
+        assert left.poll() == 0, "it was still there"
 
 
 def test_progress_is_remembered_byte_for_byte() -> None:

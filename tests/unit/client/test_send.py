@@ -15,6 +15,7 @@ import pytest
 
 from sedai.client import send
 from sedai.client.send import parse_line
+from sedai.core import lock
 from sedai.core.errors import StoppedError
 
 DIGEST = b"eefac9d87100cd1336b2e733a5484425"
@@ -36,6 +37,18 @@ NONE = b" " * 32
 )
 def test_a_line_of_rsync(line: bytes, expected: tuple[bytes, bytes, int] | None) -> None:
     assert parse_line(line) == expected
+
+
+def test_rsync_holds_the_locks_that_it_is_given(tmp_path: Path) -> None:
+    """Whatever becomes of this program."""
+    place = tmp_path / "restore.lock"
+    with lock.exclusive(place, "This") as held:
+        sent = send.Sent()
+        test = f"test /proc/self/fd/{held} -ef {place}"
+        send.push(["sh", "-c", test], [], sent, lambda size: None, (held,))
+        assert sent.status == 0
+        send.push(["sh", "-c", test], [], sent, lambda size: None)
+        assert sent.status == 1
 
 
 @pytest.fixture
