@@ -293,7 +293,7 @@ class TestRoom:
         file = pair.write("file")
         generation = pair.backup()
 
-        def full(argv: list[str], paths: object, sent: send.Sent, on_file: object) -> None:
+        def full(argv: list[str], paths: object, sent: send.Sent, on_file: object, *more: object) -> None:
             sent.status = 11
             sent.complaints = ['rsync: [receiver] write failed on "x": No space left on device (28)']
 
@@ -554,9 +554,9 @@ class TestResume:
         read: list[int] = []
         push = send.push
 
-        def measured(argv: list[str], paths: object, sent: send.Sent, on_file: object) -> None:
+        def measured(argv: list[str], paths: object, sent: send.Sent, on_file: object, *more: object) -> None:
             stats = tmp_path / "stats"
-            push([*argv[:1], "--stats", f"--log-file={stats}", *argv[1:]], paths, sent, on_file)  # type: ignore[arg-type]
+            push([*argv[:1], "--stats", f"--log-file={stats}", *argv[1:]], paths, sent, on_file, *more)  # type: ignore[arg-type]
             literal = next(line for line in stats.read_text().splitlines() if "Literal data" in line)
             read.append(int(literal.split("Literal data: ")[1].split()[0].replace(",", "")))
 
