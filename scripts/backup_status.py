@@ -13,9 +13,9 @@ from sedai.client.status import attention, gather
 from sedai.core.errors import ExitCode
 
 EXAMPLES = """\
-  backup_status.py                  at a glance
-  backup_status.py --json           for programs; monitoring needs only the exit code
-  backup_status.py --html page.html a page for a browser: the calendar of runs, sizes over time, all generations
+  backup_status.py                    at a glance
+  backup_status.py --json             for programs; monitoring needs only the exit code
+  backup_status.py --html page.html   a page for a browser: the calendar of runs, sizes over time, all generations
 """
 
 

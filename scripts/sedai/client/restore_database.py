@@ -161,9 +161,8 @@ def _beside(target: str, word: str) -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``restore-db``."""
     catalog.which_arguments(parser)
-    parser.add_argument(
-        "--as", dest="as_name", type=given, default="", metavar="NEWNAME", help="under this name (SQLite: a file)"
-    )
+    # no default of text: argparse would have the type refuse it
+    parser.add_argument("--as", dest="as_name", type=given, metavar="NEWNAME", help="under this name (SQLite: a file)")
     parser.add_argument(
         "--overwrite", action="store_true", help="rename the database that is there, then restore in its place"
     )
@@ -178,7 +177,7 @@ def carry_out(options: argparse.Namespace, context: Context, connection: Connect
     reporter = Reporter(quiet=options.quiet)
     with archive(connection, context.config, context.state, record, reporter) as dumps:
         done = restore_database(
-            dumps, options.name, as_name=options.as_name, overwrite=options.overwrite, owners=not options.no_owner
+            dumps, options.name, as_name=options.as_name or "", overwrite=options.overwrite, owners=not options.no_owner
         )
     for line in done.findings:
         context.log.warning("%s", line)
