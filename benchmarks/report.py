@@ -9,6 +9,7 @@ from benchmarks.measure import Figures
 from benchmarks.ratios import TIMED, Medians, against_best, against_floor, medians
 from benchmarks.result import Run
 from benchmarks.schedule import Results
+from benchmarks.targets import outcomes
 from benchmarks.tools.catalog import FLOORS, OURS, peers
 from benchmarks.tools.tool import Operation
 
@@ -32,7 +33,23 @@ def markdown(run: Run) -> str:
     lines += [f"\nLeft out: {tool}: {why}" for tool, why in run.left_out.items()]
     for results in run.workloads.values():
         lines += ["", *_workload(results)]
+    lines += ["", "## Targets", "", *_targets(run)]
     return "\n".join(lines) + "\n"
+
+
+def _targets(run: Run) -> list[str]:
+    found = {key: medians(results.samples) for key, results in run.workloads.items()}
+    rows = (
+        [
+            one.workload,
+            one.subject,
+            f"at most {one.limit:g} x {one.unit}",
+            f"{one.reached:.2f}",
+            "yes" if one.met else "no",
+        ]
+        for one in outcomes(found)
+    )
+    return _table(["workload", "what", "target", "reached", "met"], rows)
 
 
 def _workload(results: Results) -> list[str]:
