@@ -125,8 +125,10 @@ class Sedai(Tool):
 
 
 def _deploy(role: str, directory: Path) -> None:
-    """Copy the files that ``role`` brings to a host."""
+    """Copy the files that ``role`` brings to a host, and compile them."""
     variables = yaml.safe_load((ROOT / f"roles/{role}/vars/main.yml").read_text(encoding="utf-8"))
     for name in variables[f"__{role}_library_files"]:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "scripts" / name, directory / name)
+    # The role does it too, for an account that can't keep what it compiles.
+    subprocess.run([_PYTHON, "-m", "compileall", "-q", directory / "sedai"], check=True)
