@@ -66,11 +66,14 @@ _MARKS = {True: "WORSE", False: "ok", None: "-"}
 def record(
     workload: str, ratios: Iterable[Ratio], found: Medians, ours: str, versions: Mapping[str, str]
 ) -> Iterator[Bound]:
-    """The bounds that what was measured just now keeps exactly; of ``ratios`` only who was compared counts."""
+    """The bounds that what was measured just now keeps exactly; of ``ratios`` only who was compared counts.
+
+    There is none for the wall time where others kept the machine busy.
+    """
     for ratio in ratios:
         own, other = found[ours][ratio.operation], found[ratio.other][ratio.operation]
         for figure in Figure:
-            if _value(other, figure) > 0:
+            if _value(other, figure) > 0 and (figure is not Figure.WALL or _quiet(own, other)):
                 value = round(_value(own, figure) / _value(other, figure), 2)
                 yield Bound(workload, ratio.operation, figure, ratio.other, versions.get(ratio.other, ""), value)
 
@@ -84,12 +87,15 @@ def judge(bound: Bound, found: Medians, ours: str, versions: Mapping[str, str]) 
         own, other = found[ours][bound.operation], found[bound.other][bound.operation]
     except KeyError:
         return Verdict(bound, "not judged, it was not measured", None)
-    foreign = max(own.foreign, other.foreign)
-    if bound.figure is Figure.WALL and foreign > _QUIET:
-        return Verdict(bound, f"not judged, others used {foreign:.0%} of the machine", None)
+    if bound.figure is Figure.WALL and not _quiet(own, other):
+        return Verdict(bound, f"not judged, others used {max(own.foreign, other.foreign):.0%} of the machine", None)
     mine, theirs = _value(own, bound.figure), _value(other, bound.figure)
     exceeded = mine > bound.ratio * _TOLERANCE * theirs + _SLACK[bound.figure]
     return Verdict(bound, f"{mine:.2f} / {theirs:.2f} = {mine / theirs if theirs else float('inf'):.2f}", exceeded)
+
+
+def _quiet(*both: Figures) -> bool:
+    return all(figures.foreign <= _QUIET for figures in both)
 
 
 def _value(figures: Figures, figure: Figure) -> float:

@@ -73,6 +73,12 @@ def test_what_is_recorded_is_kept_and_read_again(tmp_path: Path) -> None:
     assert all(bounds.judge(bound, measured, "sedai", VERSIONS).exceeded is False for bound in recorded)
 
 
+def test_no_bound_on_the_wall_time_is_recorded_on_a_busy_machine() -> None:
+    busy = found(3.0, 2.0, foreign=0.4)
+    recorded = bounds.record("W3", [Ratio(Operation.CHANGED, "rsync", 3.0, 2.0)], busy, "sedai", VERSIONS)
+    assert [bound.figure for bound in recorded] == [Figure.CPU, Figure.WIRE]
+
+
 def test_a_figure_that_the_other_does_not_have_is_no_bound() -> None:
     measured = {"sedai": {Operation.CHANGED: figures(wall=1.0, sent=5)}, "cp": {Operation.CHANGED: figures(wall=1.0)}}
     recorded = bounds.record("W3", [Ratio(Operation.CHANGED, "cp", 1.0, 1.0)], measured, "sedai", {})
