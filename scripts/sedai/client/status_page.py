@@ -31,11 +31,10 @@ def build(status: Status, runs: Sequence[Mapping[str, Any]], scripts: Path) -> p
     return page.Page(
         language=language,
         title=words["page"].format(client=status.client),
-        made=words["made"].format(moment=_moment(status.now)),
+        moment=_moment(status.now),
         verdict=words["attention"] if items else words["well"],
         well=not items,
-        words={name: words[name] for name in ("look", "run", "calendar", "clean", "findings", "failed", "none")},
-        weekdays=words["weekdays"],
+        words={name: words[name] for name in ("calendar", "clean", "findings", "failed", "none")},
         items=[page.Item(title(item, language), command(item, status.client, scripts, language)) for item in items],
         days=page.calendar(today, _days(runs, words)),
         charts=_charts(status, backups, words) if backups else (),
@@ -59,22 +58,16 @@ def _days(runs: Iterable[Mapping[str, Any]], words: Mapping[str, Any]) -> dict[d
 
 
 def _charts(status: Status, backups: Sequence[Mapping[str, Any]], words: Mapping[str, Any]) -> list[page.Chart]:
-    first, last = (_moment(float(run["started"]))[:10] for run in (backups[0], backups[-1]))
-
-    def chart(name: str, values: Sequence[float], told: Sequence[str]) -> page.Chart:
-        bars = [
-            page.Bar(value, f"{_moment(float(run['started']))}: {text}")
-            for run, value, text in zip(backups, values, told, strict=True)
-        ]
-        most = told[max(range(len(values)), key=values.__getitem__)]
-        return page.Chart(words[name], bars, words["most"].format(most=most), first, last)
-
+    moments = [_moment(float(run["started"])) for run in backups]
     spans = [float(run["ended"]) - float(run["started"]) for run in backups]
-    total, new = ([int(run.get(key, 0)) for run in backups] for key in ("bytes", "new_bytes"))
+    sizes = {key: [int(run.get(key, 0)) for run in backups] for key in ("bytes", "new_bytes")}
     return [
-        chart("chart_size", total, [size(count) for count in total]),
-        chart("chart_new", new, [size(count) for count in new]),
-        chart("chart_time", spans, [words["seconds"].format(seconds=f"{span:,.0f}") for span in spans]),
+        page.chart(words[name], values, told, moments, status.language)
+        for name, values, told in (
+            ("chart_size", sizes["bytes"], list(map(size, sizes["bytes"]))),
+            ("chart_new", sizes["new_bytes"], list(map(size, sizes["new_bytes"]))),
+            ("chart_time", spans, [words["seconds"].format(seconds=f"{span:,.0f}") for span in spans]),
+        )
     ]
 
 

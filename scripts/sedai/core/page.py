@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from sedai.core.errors import UsageError
 
@@ -16,6 +17,24 @@ from sedai.core.errors import UsageError
 WEEKS = 18
 CHART_WIDTH, CHART_HEIGHT = 600, 120
 _TEMPLATE = "page.html.j2"
+# So long is the date at the beginning of a moment.
+_DAY = len("2026-01-31")
+WORDS: dict[str, dict[str, Any]] = {
+    "en": {
+        "made": "As of {moment}",
+        "look": "What needs a look",
+        "run": "run",
+        "weekdays": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
+        "most": "at most {most}",
+    },
+    "ja": {
+        "made": "{moment} 現在",
+        "look": "確認が必要なもの",
+        "run": "実行",
+        "weekdays": ("月", "火", "水", "木", "金", "土", "日"),
+        "most": "最大 {most}",
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +87,13 @@ class Chart:
         return found
 
 
+def chart(title: str, values: Sequence[float], told: Sequence[str], moments: Sequence[str], language: str) -> Chart:
+    """A chart of at least one value; ``told`` are the values in words, ``moments`` begin with their days."""
+    bars = [Bar(value, f"{at}: {text}") for value, text, at in zip(values, told, moments, strict=True)]
+    most = told[max(range(len(values)), key=values.__getitem__)]
+    return Chart(title, bars, WORDS[language]["most"].format(most=most), moments[0][:_DAY], moments[-1][:_DAY])
+
+
 @dataclass(frozen=True)
 class Table:
     """A table; ``numbers``: the columns (from 0) that are aligned as numbers. ``bad``: the rows (from 0) to be marked."""
@@ -81,15 +107,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on the page. ``words``: ``calendar``, ``run`` and the names of the states of a day. ``weekdays``: from Monday."""
+    """What is on the page, as of ``moment``. ``words``: ``calendar``, its title, and the names of the states of a day."""
 
     language: str
     title: str
-    made: str
+    moment: str
     verdict: str
     well: bool
     words: Mapping[str, str]
-    weekdays: Sequence[str]
     items: Sequence[Item] = ()
     days: Sequence[Day] = ()
     charts: Sequence[Chart] = ()
@@ -131,7 +156,9 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(_TEMPLATE).render(page=page, chart_width=CHART_WIDTH, chart_height=CHART_HEIGHT)
+    return environment.get_template(_TEMPLATE).render(
+        page=page, own=WORDS[page.language], chart_width=CHART_WIDTH, chart_height=CHART_HEIGHT
+    )
 
 
 def write(page: Page, path: Path) -> None:

@@ -66,7 +66,7 @@ def _mark(config: ServerConfig, key: str) -> Path:
 
 def _watch(config: ServerConfig, log: Logger) -> ExitCode:
     outcome = watch(config, log)
-    status.refresh(config, log)
+    status.refresh(outcome.facts, config, log)
     for finding in outcome.findings:
         print(f"{finding.client or 'server'}: {words.title(finding.kind, config.language)}")
     if outcome.not_told:

@@ -124,8 +124,17 @@ def look(config: ServerConfig, log: Logger) -> Material:
     """
     state = directory(config.watch.state_directory)
     notes = read_notes(state)
-    scrubbed = scrub.read_notes(state)
-    facts = gather(config, notes.known_since, frozenset(notes.open), scrubbed.unread_since)
+    unread_since = scrub.read_notes(state).unread_since
+    return with_mails(gather(config, notes.known_since, frozenset(notes.open), unread_since), config, log)
+
+
+def with_mails(facts: Facts, config: ServerConfig, log: Logger) -> Material:
+    """``facts``, judged, with what the scrub noted and what the sender of alerts says.
+
+    Raises:
+        ConfigError: the configuration names no directory for the notes.
+    """
+    scrubbed = scrub.read_notes(directory(config.watch.state_directory))
     incidents: list[OpenIncident] = []
     mails = error = ""
     if alerts.folds(config.alert_command):

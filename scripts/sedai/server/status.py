@@ -16,50 +16,40 @@ from sedai.core.errors import ExitCode, SedaiError
 from sedai.server import metrics as figures
 from sedai.server import words
 from sedai.server.config import ServerConfig
-from sedai.server.facts import ClientFacts
+from sedai.server.facts import ClientFacts, Facts
 from sedai.server.notebook import directory
-from sedai.server.report import Material, look, sections, wrong
+from sedai.server.report import Material, look, sections, with_mails, wrong
 
 _WORDS: dict[str, dict[str, Any]] = {
     "en": {
         "title": "Backups on this server",
         "well": "All is well.",
         "wrong": "Needs a look",
-        "made": "As of {moment}",
-        "look": "What needs a look",
-        "run": "run",
         "calendar": "Generations that are kept, by their day (UTC)",
         "clean": "a generation of each client",
         "findings": "not of each client",
         "failed": "damaged",
         "none": "none",
-        "weekdays": ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"),
         "generations": "Generations of {client}",
         "columns": ("Generation", "Sealed", "Files", "Size", "New", "State"),
         "whole": "kept",
         "size": "Size of the generations of {client}",
         "new": "New content of {client}",
-        "most": "at most {most}",
     },
     "ja": {
         "title": "このサーバーのバックアップ",
         "well": "異常なし。",
         "wrong": "確認が必要です",
-        "made": "{moment} 現在",
-        "look": "確認が必要なもの",
-        "run": "実行",
         "calendar": "保持している世代のカレンダー (UTC)",
         "clean": "全クライアントの世代あり",
         "findings": "一部のクライアントのみ",
         "failed": "破損",
         "none": "なし",
-        "weekdays": ("月", "火", "水", "木", "金", "土", "日"),
         "generations": "{client} の世代",
         "columns": ("世代", "作成", "ファイル数", "サイズ", "新規", "状態"),
         "whole": "保持中",
         "size": "{client} の世代のサイズ",
         "new": "{client} の新しいデータ量",
-        "most": "最大 {most}",
     },
 }
 
@@ -77,11 +67,14 @@ def carry_out(config: ServerConfig, log: Logger, *, as_json: bool = False, html:
     return ExitCode.FINDINGS if wrong(material) else ExitCode.CLEAN
 
 
-def refresh(config: ServerConfig, log: Logger) -> None:
-    """Write the page anew where a browser is shown it, and the figures for Prometheus; a failure is only logged."""
+def refresh(facts: Facts, config: ServerConfig, log: Logger) -> None:
+    """Write the page anew where a browser is shown it, and the figures for Prometheus; a failure is only logged.
+
+    ``facts``: what the watch has just looked at.
+    """
     place = directory(config.watch.state_directory) / "page"
     try:
-        material = look(config, log)
+        material = with_mails(facts, config, log)
         if config.metrics_file is not None:
             metrics.write(figures.samples(material), config.metrics_file)
         place.mkdir(mode=0o700, exist_ok=True)
@@ -124,14 +117,13 @@ def build(material: Material, config: ServerConfig) -> page.Page:
     return page.Page(
         language=language,
         title=text["title"],
-        made=text["made"].format(moment=words.moment(facts.now)),
+        moment=words.moment(facts.now),
         verdict=text["wrong"] if count else text["well"],
         well=not count,
-        words={name: text[name] for name in ("look", "run", "calendar", "clean", "findings", "failed", "none")},
-        weekdays=text["weekdays"],
+        words={name: text[name] for name in ("calendar", "clean", "findings", "failed", "none")},
         items=items,
         days=page.calendar(today, _days(facts.clients, text)),
-        charts=[chart for client in facts.clients if client.whole for chart in _charts(client, text)],
+        charts=[chart for client in facts.clients if client.whole for chart in _charts(client, text, language)],
         tables=[_generations(client, text) for client in facts.clients if client.generations],
         notes=[(title, lines) for title, lines in told[2:]],
     )
@@ -150,19 +142,14 @@ def _days(clients: Sequence[ClientFacts], text: Mapping[str, Any]) -> dict[date,
     return days
 
 
-def _charts(client: ClientFacts, text: Mapping[str, Any]) -> list[page.Chart]:
-    def chart(title: str, values: Sequence[int]) -> page.Chart:
-        bars = [
-            page.Bar(value, f"{words.moment(one.time)}: {words.size(value)}")
-            for one, value in zip(client.whole, values, strict=True)
-        ]
-        ends = [words.moment(one.time)[:10] for one in (client.whole[0], client.whole[-1])]
-        return page.Chart(title, bars, text["most"].format(most=words.size(max(values))), *ends)
-
-    name = client.name
+def _charts(client: ClientFacts, text: Mapping[str, Any], language: str) -> list[page.Chart]:
+    moments = [words.moment(one.time) for one in client.whole]
     return [
-        chart(text["size"].format(client=name), [one.bytes for one in client.whole]),
-        chart(text["new"].format(client=name), [one.new_bytes for one in client.whole]),
+        page.chart(text[name].format(client=client.name), values, list(map(words.size, values)), moments, language)
+        for name, values in (
+            ("size", [one.bytes for one in client.whole]),
+            ("new", [one.new_bytes for one in client.whole]),
+        )
     ]
 
 

@@ -26,8 +26,9 @@ Send = Callable[[Alert], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a watch found, and the alerts that could not be handed over (they are tried again by the next one)."""
+    """What a watch saw and found, and the alerts that could not be handed over (they are tried again by the next one)."""
 
+    facts: Facts
     findings: tuple[Finding, ...]
     not_told: tuple[str, ...] = ()
 
@@ -81,7 +82,7 @@ def watch(config: ServerConfig, log: Logger) -> Outcome:
         except OSError as error:
             log.error("the watch can't note what it saw: %s", error)
             teller.failures.append(f"The notes in {state} can't be written: {error}")
-    return Outcome(tuple(findings), tuple(teller.failures))
+    return Outcome(facts, tuple(findings), tuple(teller.failures))
 
 
 def _report(teller: Teller, facts: Facts, findings: list[Finding], notes: Notes) -> Notes:

@@ -63,7 +63,7 @@ def test_everything_is_on_it(language: str) -> None:
 def test_the_verdict_is_the_title() -> None:
     html = page.render(status_page.build(WELL, runs(), SCRIPTS))
     assert "<title>Backups of laptop: All is well.</title>" in html
-    assert status_words.LABELS["en"]["look"] not in html
+    assert page.WORDS["en"]["look"] not in html
 
 
 def test_nothing_becomes_markup_and_nothing_is_fetched() -> None:

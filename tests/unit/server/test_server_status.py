@@ -17,7 +17,7 @@ from sedai.server import status
 from sedai.server.config import ClientRules, ServerConfig, Watch
 from sedai.server.facts import GenerationFacts
 from sedai.server.judge import Finding
-from sedai.server.report import OpenIncident
+from sedai.server.report import OpenIncident, look
 from sedai.server.store import ClientStore
 
 LOG = logging.getLogger("test")
@@ -100,10 +100,10 @@ def test_a_day_is_clean_when_each_client_has_a_generation() -> None:
 
 
 def test_a_browser_is_shown_the_newest_and_a_failure_stops_nothing(config: ServerConfig) -> None:
-    status.refresh(config, LOG)
+    status.refresh(look(config, LOG).facts, config, LOG)
     assert config.watch.state_directory is not None
     place = config.watch.state_directory / "page"
     assert (place / "index.html").read_text().startswith("<!DOCTYPE html>")
     assert place.stat().st_mode & 0o777 == 0o700
     (place / "index.html.new").mkdir()
-    status.refresh(config, LOG)
+    status.refresh(look(config, LOG).facts, config, LOG)
