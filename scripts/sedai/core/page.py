@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class Page:
     days: Sequence[Day] = ()
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
-    notes: Sequence[tuple[str, Sequence[str]]] = field(default_factory=tuple)
+    notes: Sequence[tuple[str, Sequence[str]]] = ()
 
     @property
     def weeks(self) -> list[list[Day]]:
