@@ -8,14 +8,16 @@ export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
 LAB := molecule/shared/lab.py
 PYTHON ?= python3
 
-.PHONY: help setup lint unit test faults demo demo-down bench bench-quick configure images format lock clean
+.PHONY: help setup lint unit test faults demo demo-down bench bench-quick ansible configure images format lock clean
 
 help: ## List the entry points
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-setup: ## Install what is missing: Debian packages, .venv, images of the lab
-	@molecule/shared/system_packages.sh
+setup: ## Install what the lab and the tests need: Debian packages, .venv, images
+	@molecule/shared/system_packages.sh lab
 	@$(MAKE) -s -j2 .venv/.installed images
+
+ansible: .venv/.installed ## Install what the playbooks need, into .venv; no more than that
 
 configure: .venv/.installed ## Ask about VPS and mail, try the answers, write inventory/mine (again: edit it)
 	@ansible-playbook --inventory localhost, playbooks/configure.yml
@@ -27,7 +29,7 @@ unit: .venv/.installed ## The tests that need no containers
 	pytest tests/unit tests/templates
 
 test: setup ## Everything: linters, unit tests, the lab, every molecule scenario
-	@molecule/shared/system_packages.sh chromium fonts-noto-cjk
+	@molecule/shared/system_packages.sh lab chromium fonts-noto-cjk
 	pytest tests
 
 faults: setup ## The long rounds of the fault suites
@@ -46,6 +48,7 @@ bench-quick: .venv/.installed ## A tenth of it, judged by the recorded bounds (m
 	python benchmarks/run.py --quick
 
 images: ## Build the images that are missing
+	@molecule/shared/system_packages.sh lab
 	@$(LAB) images
 
 format: .venv/.installed ## Format the Python files

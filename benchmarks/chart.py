@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +16,35 @@ from benchmarks.schedule import Results
 from benchmarks.tools.catalog import FLOORS, OURS, TOOLS
 
 
-def chart(run: Run) -> dict[str, Any]:
+def chart(*runs: Run) -> dict[str, Any]:
     """The input of plot.py."""
     return {
-        "title": f"Wall time, scale {run.scale:g}, medians of {run.rounds}",
+        "title": "Wall time",
         "ours": OURS,
-        "panels": [_panel(results) for results in run.workloads.values()],
+        "panels": [_panel(run, results) for run in runs for results in run.workloads.values()],
     }
 
 
-def _panel(results: Results) -> dict[str, Any]:
+def _panel(run: Run, results: Results) -> dict[str, Any]:
     found = medians(results.samples)
-    floors = [against_floor(found, OURS, FLOORS, operation) for operation in TIMED]
+    measured = [operation for operation in TIMED if any(operation in figures for figures in found.values())]
+    floors = [against_floor(found, OURS, FLOORS, operation) for operation in measured]
     bars = {
-        name: [round(found[name][operation].wall, 2) if operation in found[name] else None for operation in TIMED]
+        name: [round(found[name][operation].wall, 2) if operation in found[name] else None for operation in measured]
         for name in TOOLS
         if name in found and name not in FLOORS
     }
     return {
-        "title": f"{results.workload}: {results.title} ({results.files:,} files, {results.bytes / 1e6:,.0f} MB)",
-        "operations": [TITLES[operation] for operation in TIMED],
+        "title": f"{results.workload}: {results.title} ({results.files:,} files, {results.bytes / 1e6:,.0f} MB; "
+        + ("one round)" if run.rounds == 1 else f"median of {run.rounds} rounds)"),
+        "operations": [TITLES[operation] for operation in measured],
         "bars": bars,
         "floor": [ratio.other_seconds if ratio else None for ratio in floors],
     }
 
 
-def write(run: Run, path: Path) -> None:
-    """Draw the picture of a run.
+def write(runs: Iterable[Run], path: Path) -> None:
+    """Draw the picture of ``runs``.
 
     Raises:
         UnavailableError: matplotlib can't be had.
@@ -49,7 +52,7 @@ def write(run: Run, path: Path) -> None:
     python = python_packages("plot", ["matplotlib"]) / "python"
     program = Path(__file__).with_name("plot.py")
     done = subprocess.run(
-        [python, program, path], input=json.dumps(chart(run)), capture_output=True, text=True, check=False
+        [python, program, path], input=json.dumps(chart(*runs)), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise UnavailableError(f"The picture can't be drawn: {done.stderr.strip()[-500:]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import sys
@@ -86,7 +87,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     options.add_argument(
         "--memory", type=int, default=0, metavar="GIB", help="use a disk in memory of that size instead"
     )
-    options.add_argument("--output", type=Path, help="directory for results.json, results.md and results.png")
+    options.add_argument(
+        "--output",
+        type=Path,
+        help="directory for a JSON file for each workload, and for results.md and results.png, made from all of them",
+    )
     options.add_argument("--quick", action="store_true", help=f"stands for {shlex.join(QUICK)}, judged by the bounds")
     options.add_argument("--record", action="store_true", help="with --quick: make what is measured the new bounds")
     arguments = options.parse_args(words)
@@ -144,11 +149,14 @@ def _available(tools: Sequence[type[Tool]], left_out: dict[str, str]) -> list[ty
 
 
 def _publish(run: result.Run, directory: Path) -> None:
+    """A file for each workload; the tables and the picture are made from all that are there, whoever measured them."""
     directory.mkdir(parents=True, exist_ok=True)
-    run.write(directory / "results.json")
-    (directory / "results.md").write_text(f"# Results\n\n{report.markdown(run)}", encoding="utf-8")
+    for key, results in run.workloads.items():
+        dataclasses.replace(run, workloads={key: results}).write(directory / f"{key}.json")
+    runs = [result.Run.read(path) for path in sorted(directory.glob("W?.json"))]
+    (directory / "results.md").write_text(f"# Results\n\n{report.markdown(*runs)}", encoding="utf-8")
     try:
-        chart.write(run, directory / "results.png")
+        chart.write(runs, directory / "results.png")
     except UnavailableError as error:
         print(f"benchmark: no picture: {error}", file=sys.stderr)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 
 from benchmarks.measure import Figures
@@ -24,21 +24,26 @@ TITLES = {
 }
 
 
-def markdown(run: Run) -> str:
-    """All tables of a run."""
+def markdown(*runs: Run) -> str:
+    """All tables of ``runs``, none of which measured what another has."""
+    lines = [line for run in runs for line in (*_run(run), "")]
+    found = {key: medians(results.samples) for run in runs for key, results in run.workloads.items()}
+    return "\n".join([*lines, "## Targets", "", *_targets(found)]) + "\n"
+
+
+def _run(run: Run) -> list[str]:
     lines = [f"`{run.command}`, {run.started}: " + ", ".join(f"{name} {value}" for name, value in run.machine.items())]
-    lines += ["", f"Scale {run.scale:g}, medians of {run.rounds} interleaved rounds."]
+    rounds = "one round" if run.rounds == 1 else f"medians of {run.rounds} interleaved rounds"
+    lines += ["", f"Scale {run.scale:g}, {rounds}."]
     versions = [f"{tool} {version}" for tool, version in run.versions.items() if version]
     lines += ["", f"Versions: {', '.join(versions)}."]
     lines += [f"\nLeft out: {tool}: {why}" for tool, why in run.left_out.items()]
     for results in run.workloads.values():
         lines += ["", *_workload(results)]
-    lines += ["", "## Targets", "", *_targets(run)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _targets(run: Run) -> list[str]:
-    found = {key: medians(results.samples) for key, results in run.workloads.items()}
+def _targets(found: Mapping[str, Medians]) -> list[str]:
     rows = (
         [
             one.workload,

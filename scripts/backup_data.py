@@ -62,6 +62,7 @@ def main() -> ExitCode:
         quiet = arguments.quiet or arguments.json
         result = back_up(context, dry_run=True, quiet=quiet, forget=arguments.forget, shares=arguments.rehash)
         code = ExitCode.FINDINGS if result.findings else ExitCode.CLEAN
+        result.record["lines"] = result.findings
     else:
         quiet = arguments.quiet or arguments.json
 

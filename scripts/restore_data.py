@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from sedai.client import archive, diff, find, restore, restore_database, states
+from sedai.client import archive, diff, find, restore_command, restore_database, states
 from sedai.client.connection import Connection
 from sedai.client.program import Context, exit_with, open_context, parser
 from sedai.core.errors import ExitCode, SedaiError
@@ -42,7 +42,7 @@ VERBS = (
     ),
     Verb("find", "which generations hold which versions of a file", find.arguments, find.carry_out),
     Verb("diff", "what differs between two generations", diff.arguments, diff.carry_out),
-    Verb("restore", "bring files or directories back", restore.arguments, restore.carry_out),
+    Verb("restore", "bring files or directories back", restore_command.arguments, restore_command.carry_out),
     Verb("databases", "the dumps of databases in a generation", archive.arguments, archive.carry_out),
     Verb("restore-db", "load a database again from its dump", restore_database.arguments, restore_database.carry_out),
 )

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Forced command behind a client's SSH key; see sedai.server.gate."""
+"""Forced command behind a client's SSH key: it serves the one verb that the client's programs ask for, and nothing else."""
 
 import argparse
 import sys
@@ -7,18 +7,38 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from sedai import __version__
 from sedai.core.errors import IntegrityError, SedaiError
 from sedai.core.log import open_log
 from sedai.server import config
 from sedai.server.gate import Gate, original_command, refuse
 
+EXAMPLES = """\
+examples (sshd starts it, by the authorized_keys of the store's account, which site.yml writes; this is by hand, as that account):
+  SSH_ORIGINAL_COMMAND=status sedai_gate.py --client laptop </dev/null     what it tells of itself
+  SSH_ORIGINAL_COMMAND=list sedai_gate.py --client laptop </dev/null       the generations of this client
+
+exit codes:
+  0  served
+  2  usage or configuration; also a verb that it does not know
+  3  not done; of a transfer it is rsync's own, which is listed in rsync(1)
+"""
+
+
+def command_line() -> argparse.ArgumentParser:
+    """What the program takes."""
+    options = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--client", required=True, help="whose key this is")
+    options.add_argument("--config", type=Path, help=f"default: {config.DEFAULT_PATH}")
+    options.add_argument("--version", action="version", version=f"sedai {__version__}")
+    return options
+
 
 def main() -> int:
     """Serve the one command that the client asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--client", required=True, help="whose key this is")
-    parser.add_argument("--config", type=Path, help=f"default: {config.DEFAULT_PATH}")
-    arguments = parser.parse_args()
+    arguments = command_line().parse_args()
     command = original_command()
     try:
         settings = config.load(arguments.config)

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
-"""Look after the store on the server: how it is, the watch, what is kept and why, and pruning by hand."""
+"""Look after the store on the server: how it is, the watch, what is kept and why, pruning by hand, and imports."""
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -12,7 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from sedai import __version__
 from sedai.core import lock
 from sedai.core.errors import ConfigError, ExitCode, SedaiError
-from sedai.server import ahead, config, freeze, housekeeping, prune, status
+from sedai.core.log import open_log
+from sedai.server import ahead, config, freeze, housekeeping, importing, prune, snapshots, status
+from sedai.server.import_plan import Wish
+from sedai.server.rights import become_owner
 from sedai.server.store import ClientStore
 
 EXAMPLES = """\
@@ -25,6 +27,8 @@ examples (as root or as the store's account):
   sedai_server.py report                          mail how the backups are, also when all is well (cron does it weekly)
   sedai_server.py freeze --client laptop --reason "…"   prune nothing of this client until it is released
   sedai_server.py release --client laptop         let pruning go on, after a look at what stopped it
+  sedai_server.py import --client laptop --from /srv/rsnapshot --dry-run   what would be taken over of another program
+  sedai_server.py import --client laptop --from /srv/rsnapshot             make generations of its snapshots
 
 exit codes:
   0  done and clean
@@ -63,6 +67,19 @@ def command_line() -> argparse.ArgumentParser:
         "scrub", help="read a share of all stored files anew, compare it with all manifests, and mail what is rotten"
     )
     verbs.add_parser("report", help="mail how the backups are, also when all is well")
+    moving = verbs.add_parser(
+        "import", help="make generations of the snapshots of rsnapshot, rsync-time-backup, or any dated directories"
+    )
+    moving.add_argument("--client", required=True, help="whose they become; it must have no generation of its own yet")
+    moving.add_argument("--from", required=True, type=Path, metavar="DIR", dest="directory",
+                        help="the directory of the snapshots, which is only read")  # fmt: skip
+    moving.add_argument("--layout", choices=("auto", *snapshots.LAYOUTS), default="auto",
+                        help="rsnapshot: daily.0, hourly.3; dated: names with a date, in local time (default: auto)")  # fmt: skip
+    moving.add_argument("--strip", metavar="PATH",
+                        help="what of each snapshot is the client's root (default: rsnapshot's machine name)")  # fmt: skip
+    moving.add_argument("--below", metavar="PATH", default="",
+                        help="where on the client the files were, if the snapshots do not say it: /home")  # fmt: skip
+    moving.add_argument("--dry-run", action="store_true", help="change nothing; say what would be done")
     return options
 
 
@@ -75,14 +92,24 @@ def main() -> ExitCode:
         return status.carry_out(
             settings, logging.getLogger("sedai-server"), as_json=arguments.json, html=arguments.html
         )
-    become_owner(settings.store, settings.watch.state_directory)
+    # What is imported may be anybody's, and root reads it; all else is done as the store's account.
+    become_owner(settings.store, settings.watch.state_directory, for_good=arguments.verb != "import")
     if arguments.verb in housekeeping.VERBS:
         return housekeeping.carry_out(arguments.verb, settings)
     if not settings.store.is_dir():
         raise ConfigError(f"The store {settings.store} is not there.", "Is its disk mounted?")
     if arguments.verb in ("freeze", "release"):
         return hold(settings, arguments.client, arguments.reason if arguments.verb == "freeze" else None)
+    if arguments.verb == "import":
+        names = ("client", "directory", "layout", "strip", "below", "dry_run")
+        wish = Wish(**{name: getattr(arguments, name) for name in names})
+        return importing.carry_out(settings, wish, say, open_log("sedai-server", settings.log_file))
     return tidy(settings, arguments.client, explain=arguments.explain)
+
+
+def say(line: str) -> None:
+    """Print a line at once, whatever names are in it."""
+    print(line.encode("utf-8", "backslashreplace").decode(), flush=True)
 
 
 def tidy(settings: config.ServerConfig, only: str | None, *, explain: bool) -> ExitCode:
@@ -119,22 +146,6 @@ def hold(settings: config.ServerConfig, client: str, reason: str | None) -> Exit
     else:
         print(f"{client}: {freeze.freeze(store, reason)}")
     return ExitCode.CLEAN
-
-
-def become_owner(store: Path, state: Path | None) -> None:
-    """As root, go on as the account whose clients lie in ``store``, or that owns the directory ``state``.
-
-    What root makes there the gate and cron could not use.
-    """
-    if os.geteuid() != 0:
-        return
-    # A store that is not there is for the watch to tell.
-    candidates = [*(store.iterdir() if store.is_dir() else ()), *([state] if state else [])]
-    owned = [path.stat() for path in candidates if path.is_dir() and path.stat().st_uid != 0]
-    if owned:
-        os.setgroups([])
-        os.setgid(owned[0].st_gid)
-        os.setuid(owned[0].st_uid)
 
 
 if __name__ == "__main__":

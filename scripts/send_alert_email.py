@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+from sedai import __version__
 from sedai.core import toml
 from sedai.core.errors import ConfigError, SedaiError, UsageError
 from sedai.core.log import open_log
@@ -28,25 +29,37 @@ WAITS_IN_THE_SPOOL = 75
 CONFIGURATION = 78
 
 # Options that are no part of an alert.
-_ALONE = ("--flush", "--list", "--incidents", "--help")
+_ALONE = ("--flush", "--list", "--incidents", "--help", "--version")
+_OF_AN_INCIDENT = ("--incident", "--resolved")
+OPTIONS = (*_ALONE, *_OF_AN_INCIDENT)
 _LONGEST_BODY_BYTES = 1_000_000
 
 HELP = """\
-usage: send_alert_email.sh SUBJECT [BODY]     send a mail; without BODY it is read from stdin
-       send_alert_email.sh --incident KEY SUBJECT [BODY]
-                                              the same, but of one incident only the first report is mailed at once;
-                                              what follows is counted and told once a day
-       send_alert_email.sh --resolved KEY SUBJECT [BODY]
-                                              the incident is over: mail it, if it was reported
-       send_alert_email.sh --flush            try the waiting mails whose time has come (cron does it)
-       send_alert_email.sh --list             show the waiting mails and why they wait
-       send_alert_email.sh --incidents        show the incidents that are not over, as JSON, one a line
+usage: send_alert_email.sh [--incident KEY | --resolved KEY] SUBJECT [BODY]
+       send_alert_email.sh --list | --incidents | --flush | --help | --version
 
-KEY:   up to 200 letters, digits and ._:@/-
+options:
+  SUBJECT [BODY]   send a mail; without BODY it is read from stdin
+  --incident KEY   the same, but of one incident only the first report is mailed at once; what follows is counted and told
+                   once a day; KEY: up to 200 letters, digits and ._:@/-
+  --resolved KEY   the incident is over: mail it, if it was reported
+  --list           show the waiting mails and why they wait
+  --incidents      show the incidents that are not over, as JSON, one a line
+  --flush          try the waiting mails whose time has come (cron does it)
+  --version        show the version
 
-exit:  0 the provider took it, or it was told before   75 it waits in the spool and is tried again
-       64 wrong usage   78 wrong configuration
-       73 neither sent nor stored (the disk is full and the provider out of reach)"""
+examples:
+  send_alert_email.sh "[TEST] Backup Alert Test" "This is a test."
+  df -h | send_alert_email.sh "vps: the disk is nearly full"
+  send_alert_email.sh --incident disk "vps: the disk is nearly full" "Make room."
+  send_alert_email.sh --resolved disk "vps: the disk has room again" "Nothing to do."
+
+exit codes:
+  0   the provider took it, or it was told before
+  64  wrong usage
+  73  neither sent nor stored (the disk is full and the provider out of reach)
+  75  it waits in the spool and is tried again
+  78  wrong configuration"""
 
 
 def main(arguments: list[str]) -> int:
@@ -54,8 +67,8 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     # The configuration is no option: a caller under sudo must not be able to bring its own.
     config, *words = arguments or [""]
-    if not config or words in (["--help"], ["-h"]):
-        print(HELP)
+    if not config or words in (["--help"], ["-h"], ["--version"]):
+        print(f"sedai {__version__}" if words == ["--version"] else HELP)
         return DELIVERED if words else USAGE
     try:
         become_owner(Path(config))
@@ -88,7 +101,7 @@ def main(arguments: list[str]) -> int:
 
 def _incident(words: list[str]) -> tuple[str, str, list[str]]:
     """``--incident`` or ``--resolved`` and its key, where the call begins so, and the words of the alert itself."""
-    if words[:1] not in (["--incident"], ["--resolved"]):
+    if not words or words[0] not in _OF_AN_INCIDENT:
         return "", "", words
     if len(words) < 3:
         raise UsageError(f"{words[0]} needs a KEY and a SUBJECT.", HELP)

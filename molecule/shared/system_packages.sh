@@ -1,13 +1,17 @@
 #!/bin/sh
-# Install the Debian packages that this checkout needs on the control node, and those named. Quick, silent and
-# without root when all are there; otherwise it says what is missing and stops when that
+# Install the Debian packages that the control node needs, and those named; `lab` names all that the lab and the tests need.
+# Quick, silent and without root when all are there; otherwise it says what is missing and stops when that
 # can't be had.
 set -eu
 
-# netavark wants iptables or nft by release; runc serves hosts that crun refuses; apt-utils
-# indexes the packages inside the images; shellcheck is a linter without a Python package.
-wanted="python3-venv podman runc netavark iptables nftables
-    mmdebstrap apt-utils debian-archive-keyring openssl openssh-client rsync bubblewrap shellcheck git ca-certificates $*"
+wanted="python3-venv openssh-client ca-certificates"
+for name; do
+    # netavark wants iptables or nft by release; runc serves hosts that crun refuses; apt-utils
+    # indexes the packages inside the images; shellcheck is a linter without a Python package.
+    [ "$name" != lab ] || name="podman runc netavark iptables nftables
+        mmdebstrap apt-utils debian-archive-keyring openssl rsync bubblewrap shellcheck git"
+    wanted="$wanted $name"
+done
 
 die() {
     echo "setup: $*" >&2

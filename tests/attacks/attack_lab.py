@@ -163,6 +163,7 @@ def server() -> Iterator[Server]:
         labs.up(LAB, [labs.Host("server", IMAGE)])
         _provision()
     made = Server()
+    made.root("systemctl stop cron")  # the watch writes down once an hour that it ran, which is no attempt's doing
     yield made
     made.close()
     if not keep:
@@ -237,4 +238,6 @@ def unharmed(server: Server, protected: list[str], before: Picture) -> Iterator[
     yield
     after = server.picture(protected)
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    assert changed == []
+    # What was sealed in the right way is shown there, and nothing is read from there.
+    changed = [path for path in changed if not path.startswith("/var/lib/sedai/watch/page")]
+    assert changed == [], changed

@@ -201,6 +201,15 @@ def test_what_it_plants_is_not_sealed(receiver: TakenOver, attacker: Attacker, t
     assert attacker.generations() == generations
 
 
+@pytest.mark.parametrize("way", ["/", f"{STORE}/beta/generations", "../../generations", "/proc/self/cwd", "."])
+@pytest.mark.parametrize("top", ["docs", "docs/deep", "a/docs"])
+def test_no_push_begins_behind_a_symlink(receiver: TakenOver, attacker: Attacker, top: str, way: str) -> None:
+    assert receiver.run(f"mkdir /delta/a; ln -s '{way}' /delta/docs; ln -s '{way}' /delta/a/docs").returncode == 0
+    done = attacker.ask(PUSH.replace("/delta/", f"/delta/{top}/"))
+    refused(done)
+    assert b"could not make way for" in done.stderr
+
+
 def test_what_stays_behind_is_gone_before_the_gate_is(receiver: TakenOver, server: Server) -> None:
     """Processes that ignore every signal and go on writing do not outlive the receiver."""
     script = (

@@ -158,7 +158,7 @@ def test_nothing_else_while_somebody_sends(attacker: Attacker) -> None:
     changes = attacker.changes() + wire.CHANGES_END
     attempts: dict[str, Callable[[], Done]] = {
         "seal": lambda: attacker.verb("seal", _request(attacker), changes),
-        "begin": lambda: attacker.verb("begin"),
+        "begin": lambda: attacker.verb("begin", {"time": time.time()}),
         "send": lambda: attacker.ask(PUSH),
     }
     with Sending(attacker), ThreadPoolExecutor() as pool:
@@ -294,13 +294,17 @@ SLOWLY = """
 import os, subprocess, sys, threading, time
 ssh = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
 os.close(1)
-try:
-    while chunk := os.read(0, 1 << 17):
-        ssh.stdin.write(chunk)
-        ssh.stdin.flush()
-        time.sleep(1 / 64)
-    ssh.stdin.close()
-except BrokenPipeError:
-    pass
-sys.exit(ssh.wait())
+
+def copy():
+    try:
+        while chunk := os.read(0, 1 << 17):
+            ssh.stdin.write(chunk)
+            ssh.stdin.flush()
+            time.sleep(1 / 64)
+        ssh.stdin.close()
+    except BrokenPipeError:
+        pass
+
+threading.Thread(target=copy, daemon=True).start()
+os._exit(ssh.wait())
 """

@@ -53,8 +53,12 @@ def programs() -> Iterator[Program]:
                 yield Program(int(name), role, _verb(int(name)) if role == "gate" else "")
 
 
+def _of_role(role: str) -> list[Program]:
+    return [program for program in programs() if program.role == role]
+
+
 def _role(words: list[bytes], uid: int, comm: bytes) -> str:
-    if comm == b"sedai-ahead\n":  # a gate whose answer was given
+    if comm.startswith(b"sedai-ahead"):  # a gate whose answer was given
         return "ahead"
     program = os.path.basename(words[0])
     if program.startswith(b"python3"):
@@ -198,9 +202,24 @@ class Hands:
                 return str(found["phase"])
         return ""
 
+    def wait_for_ahead(self, pid: int, before: list[str], delay: float) -> str:
+        """Wait until the run ``pid`` has a generation that is not among ``before`` and somebody works behind the answer, and
+        ``delay`` seconds more; what is done then: ``laying`` or ``removing``, or nothing any more.
+        """
+        generations, new = STORE / "generations", set[str]()
+        while not (new and _of_role("ahead")):
+            if self.ended(pid) and not _of_role("ahead"):
+                return ""
+            new = set(os.listdir(generations)) - set(before)
+            time.sleep(_POLL_SECONDS)
+        time.sleep(delay)
+        if not _of_role("ahead"):
+            return ""
+        return "removing" if Path(STORE, "farms", new.pop(), "laid").exists() else "laying"
+
     def wait_for_end(self, role: str) -> None:
         """Wait until no program of ``role`` runs any more."""
-        while any(program.role == role for program in programs()):
+        while _of_role(role):
             time.sleep(0.01)
 
     def programs(self) -> list[list[Any]]:

@@ -11,10 +11,18 @@ from fault_lab import FULL, SEED, TALLY, machine
 __all__ = ["machine"]
 
 
+FORM = f"faults: {'full' if FULL else 'short'} form, SEDAI_SEED={SEED} repeats it"
+
+
+def pytest_report_header() -> str:
+    """Said beforehand too: a run of hours may be cut off."""
+    return FORM
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was tried, and with which seed."""
     lines = list(TALLY.lines())
     if lines:
-        terminalreporter.write_line(f"faults: {'full' if FULL else 'short'} form, SEDAI_SEED={SEED} repeats it")
+        terminalreporter.write_line(FORM)
         for line in lines:
             terminalreporter.write_line(line)

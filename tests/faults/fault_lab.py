@@ -1,9 +1,10 @@
 """The machine that breaks: a client and a server on one kernel, and what must hold after every fault.
 
 One container, without systemd, whose network is its own loopback. The server's store and the client's root directory lie on
-file systems of their own (ext4 on loop devices), so that either can be filled, or lose its power, without the other. The
-rest is the real thing: sshd, the gate as forced command of the store's account, rsync in its sandbox, the programs as cron
-starts them. Alerts that reach the server's alert command count as told, and so do those that wait on the client.
+file systems of their own (ext4 if no other is asked for, on loop devices), so that either can be filled, or lose its power,
+without the other. The rest is the real thing: sshd, the gate as forced command of the store's account, rsync in its sandbox,
+the programs as cron starts them. Alerts that reach the server's alert command count as told, and so do those that wait on the
+client.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 # What a run may leave in the client's state, and on the server in the client's directory and below incoming.
 _STATE = {"alerts", "base.manifest", "changes", "digests", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
           "signed.json", "unsigned"}  # fmt: skip
-_CLIENT = {"ahead.lock", "checked", "farms", "farms.lock", "generations", "incoming", "latest", "lock", "sequence", "trash",
+_CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incoming", "known", "latest", "lock", "sequence", "trash",
            "trash.lock", "usage"}  # fmt: skip
 _INCOMING = {"clock_skew", "delta", "no-base"}
 
@@ -60,7 +61,7 @@ _SETUP = r"""set -eu
 ip link set lo mtu 1500
 export DEBIAN_FRONTEND=noninteractive
 apt-get install --yes --quiet=2 --no-install-recommends python3-xxhash python3-pathspec python3-rich bubblewrap \
-    libfaketime nftables >/dev/null 2>&1
+    libfaketime nftables xfsprogs btrfs-progs >/dev/null 2>&1
 useradd --system --home-dir /var/lib/sedai --shell /bin/sh --password '*' sedai
 mkdir -p /disks /server /usr/local/lib /var/lib/sedai/.ssh /etc/sedai /run/sshd /alerts /home/data
 mount -t tmpfs -o mode=1777 tmpfs /alerts
@@ -89,7 +90,7 @@ rm -f /disks/* /alerts/*
 for disk in {server_disk} {client_disk}; do
     set -- $(echo "$disk" | tr , ' ')
     truncate --size "$2" "/disks/$1"
-    mkfs.ext4 -q $(echo "${{3:-}}" | tr : ' ') "/disks/$1"
+    "mkfs.$3" -q $(echo "${{4:-}}" | tr : ' ') "/disks/$1"
 done
 mount -o loop /disks/server /server
 mount -o loop /disks/client /root
@@ -132,10 +133,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system: its size as truncate takes it, and further options for mkfs.ext4."""
+    """A file system: its size as truncate takes it, further options for mkfs, and what it is to be."""
 
     size: str = "900M"
     options: tuple[str, ...] = ()
+    kind: str = "ext4"
 
 
 @dataclass
@@ -340,7 +342,7 @@ def spans_of(machine: Machine, runs: int) -> dict[str, float]:
 
 
 def _spell(name: str, disk: Disk) -> str:
-    return ",".join([name, disk.size, ":".join(disk.options)])
+    return ",".join([name, disk.size, disk.kind, ":".join(disk.options)])
 
 
 @dataclass

@@ -2,11 +2,15 @@
 
 A real store, made by the real client, rsync and gate in one directory; the checks are the client's own. Which of them finds
 what stands in ``DAMAGES``: ``quick`` looks at names, sizes, times, attributes, and at all that lies beside the trees,
-``full`` reads every byte too. SEDAI_ROUNDS sets the number of rounds.
+``full`` reads every byte too. In half of the rounds the farm of the next run waits, laid before the damage or after it; and in
+half of those in which damage is to be found it is looked for in several processes, as where there are many files.
+SEDAI_ROUNDS sets the number of rounds.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import random
 import shutil
@@ -19,15 +23,19 @@ import pytest
 from fault_lab import FULL, SEED, TALLY
 from gate_pair import Pair
 
+from sedai.core import lock, workers
 from sedai.core.errors import SedaiError
+from sedai.server import ahead, listing, verify
 
 ROUNDS = int(os.environ.get("SEDAI_ROUNDS") or (1000 if FULL else 100))
 CLEAN_ROUNDS = max(20, ROUNDS // 10)
 # A backup costs far more than a check.
 HEALED = max(10, ROUNDS // 10)
 SPREAD = max(3, ROUNDS // 50)
+FARMED = max(30, ROUNDS // 10)
 KEPT = 4
 THEME = "bit rot"
+LOG = logging.getLogger(THEME)
 # A thousand rounds are one test.
 pytestmark = pytest.mark.timeout(7200)
 
@@ -78,6 +86,27 @@ class Disk:
         return (
             older[-1] if generation == newest else self.dice.choice([name for name in self.names if name != generation])
         )
+
+    def look_ahead(self) -> None:
+        """What the server does behind an answer: the farm of the next run is laid, or stays as it is."""
+        ahead.carry_out(self.pair.store, LOG, str)
+
+    def farm(self, *, waits: bool) -> None:
+        """From here on a farm waits, laid just now, or none does."""
+        store = self.pair.store
+        with lock.exclusive(store.farm_lock, "The test"):
+            store.drop_farms()
+        if waits:
+            self.look_ahead()
+
+    @contextlib.contextmanager
+    def checked_by(self, processes: int) -> Iterator[None]:
+        """Meanwhile so many processes look at what is stored, beside this one."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers, "count", lambda: processes)
+            patch.setattr(verify, "_WORTH_WORKERS", 0)
+            patch.setattr(listing, "_PIECE_BYTES", 700)
+            yield
 
     def in_tree(self, generation: str, path: Path) -> str:
         return str(path.relative_to(self.tree(generation)))
@@ -143,13 +172,18 @@ def move_away(disk: Disk, path: Path) -> Undo:
     times()
 
     def back() -> None:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
+        remove(path)
         aside.rename(path)
         times()
 
     return back
+
+
+def remove(path: Path) -> None:
+    """Whatever is there, if anything, is there no more."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def everywhere(disk: Disk, generation: str, path: Path) -> Named:
@@ -199,6 +233,18 @@ def grow(disk: Disk, newest: bool) -> Damage:
     return Damage("grow", disk.hit(path), overwrite(path, path.read_bytes() + bytes(disk.dice.randrange(1, 5000))))
 
 
+def fill(disk: Disk, newest: bool) -> Damage:
+    """The empty file that stands for a FIFO is empty no more."""
+    path = fifo(disk, newest)
+    return Damage("fill", disk.hit(path), overwrite(path, disk.dice.randbytes(disk.dice.randrange(1, 5000))))
+
+
+def fifo(disk: Disk, newest: bool) -> Path:
+    generation = disk.names[-1] if newest else disk.dice.choice(disk.names)
+    [path] = [path for path in disk.entries(generation, is_file) if path.name == "fifo"]
+    return path
+
+
 # What is known of an entry.
 
 
@@ -224,9 +270,7 @@ def other_mode(disk: Disk, newest: bool) -> Damage:
 
 def other_attribute(disk: Disk, newest: bool) -> Damage:
     """A bit of what stands for owner, mode and kind of what the server's account can't make."""
-    name = "user.rsync.%stat"
-    generation = disk.names[-1] if newest else disk.dice.choice(disk.names)
-    [path] = [path for path in disk.entries(generation, is_file) if path.name == "fifo"]
+    name, path = "user.rsync.%stat", fifo(disk, newest)
     hit, value = disk.hit(path), os.getxattr(path, name)
     os.setxattr(path, name, flipped(value, disk.dice))
     return Damage("other attribute", hit, lambda: os.setxattr(path, name, value))
@@ -350,11 +394,118 @@ def _exchange_beside(disk: Disk, what: str, one: Path, other: Path, named: Named
     return Damage(what, named, exchange)
 
 
+def lose_generation(disk: Disk, newest: bool) -> Damage:
+    generation = disk.names[-1] if newest else disk.dice.choice(disk.names)
+    return Damage("lose generation", {("", generation)}, move_away(disk, disk.beside(generation, ".")))
+
+
 def swap_generations(disk: Disk, newest: bool) -> Damage:
     one = disk.names[-1] if newest else disk.dice.choice(disk.names)
     other = disk.another(one)
     places = [disk.beside(name, ".") for name in (one, other)]
     return _exchange_beside(disk, "swap generations", places[0], places[1], {("", one), ("", other)})
+
+
+# The farm of the next run.
+
+
+class FarmDisk(Disk):
+    """What is hit is the farm that waits, and no generation."""
+
+    @property
+    def names(self) -> list[str]:
+        return [path.name for path in self.pair.store.farms.iterdir()]
+
+    def tree(self, generation: str) -> Path:
+        return self.pair.store.farms / generation / "tree"
+
+    @property
+    def note(self) -> Path:
+        return self.tree(min(self.names)).with_name("laid")  # "stray…" comes later
+
+
+def other_file(disk: Disk, newest: bool) -> Damage:
+    """A file of other bytes, with the same name, size, mode and time."""
+    generation, path = disk.pick(has_bytes)
+    return _in_an_inode_of_its_own(disk, "other file", generation, path, flipped(path.read_bytes(), disk.dice))
+
+
+def own_inode(disk: Disk, newest: bool) -> Damage:
+    """The same bytes, no link to the base any more."""
+    generation, path = disk.pick(is_file)
+    return _in_an_inode_of_its_own(disk, "own inode", generation, path, path.read_bytes())
+
+
+def _in_an_inode_of_its_own(disk: Disk, what: str, generation: str, path: Path, content: bytes) -> Damage:
+    own, above, mode = keep_times(path), keep_times(path.parent), path.stat().st_mode
+    attributes = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    back = move_away(disk, path)
+    path.write_bytes(content)
+    path.chmod(stat.S_IMODE(mode))
+    for name, value in attributes.items():
+        os.setxattr(path, name, value)
+    own()
+    above()
+    return Damage(what, everywhere(disk, generation, path), back)
+
+
+def other_directory(disk: Disk, newest: bool) -> Damage:
+    """A directory's mode, time or attributes."""
+    generation, path = disk.pick(is_directory)
+    mode, times = stat.S_IMODE(path.stat().st_mode), keep_times(path)
+
+    def back() -> None:
+        path.chmod(mode)
+        times()
+
+    disk.dice.choice(
+        [
+            lambda: path.chmod(mode ^ disk.dice.choice([0o001, 0o010, 0o002])),
+            lambda: os.utime(path, ns=(0, disk.dice.randrange(1 << 60))),
+            lambda: os.setxattr(path, "user.rsync.%stat", b"40755 0,0 7:7"),
+        ]
+    )()
+    return Damage("other directory", {(disk.in_tree(generation, path), generation)}, back)
+
+
+def one_for_another(disk: Disk, newest: bool) -> Damage:
+    """One file has gone and one has come: the count stays."""
+    generation, path = disk.pick(is_file)
+    times, name = keep_times(path.parent), path.with_name("stray")
+    path.rename(name)
+    times()
+    return Damage("one for another", everywhere(disk, generation, name), lambda: None)
+
+
+def all_gone(disk: Disk, newest: bool) -> Damage:
+    tree = disk.tree(disk.names[0])
+    shutil.rmtree(tree)
+    disk.dice.choice([lambda: None, tree.touch, tree.mkdir, lambda: tree.symlink_to("/")])()
+    return Damage("all gone", set(), lambda: None)
+
+
+def note(disk: Disk, newest: bool) -> Damage:
+    """What says that the farm is whole."""
+    assert isinstance(disk, FarmDisk)
+    data = disk.note.read_bytes()
+    disk.note.write_bytes(disk.dice.choice([flipped(data, disk.dice), data[: disk.dice.randrange(len(data))]]))
+    return Damage("note", set(), lambda: None)
+
+
+def stray_beside(disk: Disk, newest: bool) -> Damage:
+    """Something lies beside the farm's tree, or beside the farm, or in the trash."""
+    assert isinstance(disk, FarmDisk)
+    store = disk.pair.store
+    place = disk.dice.choice([disk.note.parent, store.farms, store.trash]) / f"stray{disk.dice.randrange(100)}"
+    disk.dice.choice([place.touch, place.mkdir, lambda: place.symlink_to("/")])()
+    return Damage("stray beside it", set(), lambda: None)
+
+
+# What can happen to the farm alone: the inodes of its files are the base's too.
+IN_THE_FARM = [
+    *(delete, add, other_kind, other_target, swap, swap_alike),
+    *(other_file, own_inode, other_directory, one_for_another, all_gone, note, stray_beside),
+]
 
 
 # The damage, and the lowest level that finds it.
@@ -365,6 +516,7 @@ DAMAGES: dict[Callable[[Disk, bool], Damage], str] = {
     swap_alike: "full",
     truncate: "quick",
     grow: "quick",
+    fill: "quick",
     touch: "quick",
     other_mode: "quick",
     other_attribute: "quick",
@@ -374,6 +526,7 @@ DAMAGES: dict[Callable[[Disk, bool], Damage], str] = {
     other_target: "quick",
     swap: "quick",
     swap_generations: "quick",
+    lose_generation: "quick",
     **{
         beside(name, how): "quick"
         for name in ("manifest", "generation.json", "generation.json.sig", "RESTORE.txt")
@@ -391,7 +544,7 @@ def write_random(path: Path, size: int, dice: random.Random) -> Path:
 
 
 @pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     """Four generations that share most of their files."""
     dice = random.Random(SEED)  # noqa: S311  a seed repeats the whole session
     pair = Pair(tmp_path_factory.mktemp("pair"), keep_last=KEPT, direct=True)
@@ -412,15 +565,17 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Disk:
         change_some(made, number)
         pair.backup()
     assert len(made.names) == KEPT
-    return made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ahead, "_be_idle", lambda: None)  # this process has more to do
+        yield made
 
 
-def change_some(disk: Disk, number: int) -> None:
-    """What happens between two backups: something new, something changed, something gone."""
+def change_some(disk: Disk, number: int) -> set[str]:
+    """What happens between two backups: something new, something changed. Returns both as the server's paths."""
     source = disk.pair.source
-    write_random(source / f"new{number % 3}/file", disk.dice.randrange(1, 9000), disk.dice)
     changed = disk.dice.choice(sorted(path for path in source.glob("?/?/file*")))
-    write_random(changed, disk.dice.randrange(1, 9000), disk.dice)
+    both = (source / f"new{number % 3}/file", changed)
+    return {str(write_random(path, disk.dice.randrange(1, 9000), disk.dice))[1:] for path in both}
 
 
 def found(disk: Disk, level: str) -> list[tuple[str, str, str]]:
@@ -466,21 +621,25 @@ def test_every_damage_is_found_by_its_level_and_nothing_else_is(disk: Disk) -> N
     disk.dice.shuffle(chosen)
     clean = 0
     for number, (called, hurt) in enumerate(zip(rounds(ROUNDS), chosen, strict=True)):
+        disk.farm(waits=number % 2 == 0)
+        processes = 2 * (number % 4 < 2)
         damage = hurt(disk, False)
         try:
-            quick = found(disk, "quick")
-            if DAMAGES[hurt] == "quick":
-                assert_named(damage, quick, called)
-            else:
-                assert quick == [], f"{called}: {damage.what}: found by a quick check already: {quick}"
-                assert_named(damage, found(disk, "full"), called)
+            with disk.checked_by(processes):
+                quick = found(disk, "quick")
+                if DAMAGES[hurt] == "quick":
+                    assert_named(damage, quick, called)
+                else:
+                    assert quick == [], f"{called}: {damage.what}: found by a quick check already: {quick}"
+                    assert_named(damage, found(disk, "full"), called)
         finally:
             damage.undo()
         forget(disk)
         TALLY.count(f"{THEME}: found by the {DAMAGES[hurt]} check", damage.what)
         if number * CLEAN_ROUNDS // ROUNDS >= clean:
             clean += 1
-            assert found(disk, "full") == [], f"{called}: a false alarm after {damage.what}"
+            with disk.checked_by(processes):
+                assert found(disk, "full") == [], f"{called}: a false alarm after {damage.what}"
             TALLY.count(f"{THEME}: no false alarm", "clean")
     assert clean == CLEAN_ROUNDS
 
@@ -491,11 +650,19 @@ def test_the_next_run_heals_what_a_check_has_found(disk: Disk) -> None:
     for called, number in zip(rounds(HEALED), range(HEALED), strict=True):
         change_some(disk, number)
         hurt = disk.dice.choices(damages, WEIGHTS)[0]
+        # As behind the last seal, as behind the answer to `begin`, or not at all.
+        laid = ["before", "after", "by the seal"][number % 3]
+        disk.farm(waits=laid == "before")
         damage = hurt(disk, True)
         try:
-            assert found(disk, "full"), called
+            assert found(disk, "full"), f"{called}: {damage.what} was not found"
+            if laid == "after":
+                disk.look_ahead()
             outcome = disk.pair.run()
-            assert outcome.problems == [], f"{called}: {damage.what}"
+            # That all of the newest is gone is told by the run, too.
+            assert [one.code for one in outcome.problems] == ["gone"] * (hurt is lose_generation), (
+                f"{called}: {damage.what}"
+            )
             newest = str(outcome.record["generation"])
             problems = [one for one in found(disk, "full") if one[2] == newest]
             assert problems == [], f"{called}: after {damage.what} the new generation has it too: {problems}"
@@ -504,12 +671,14 @@ def test_the_next_run_heals_what_a_check_has_found(disk: Disk) -> None:
         forget(disk)
         assert [one for one in found(disk, "full") if one[0] != "chain"] == [], f"{called}: after {damage.what}"
         TALLY.count(f"{THEME}: healed by the next run", damage.what)
+        TALLY.count(f"{THEME}: healed, with the farm laid", laid)
 
 
 def test_what_nobody_has_found_yet_does_not_spread(disk: Disk) -> None:
     """What is sent is whole though its base is rotten; what is linked keeps its digest, so that the check still finds it."""
     for called, number in zip(rounds(SPREAD), range(SPREAD), strict=True):
         assert found(disk, "full") == [], called
+        disk.farm(waits=number % 2 == 0)
         damages = []
         while len(damages) < 5:
             damage = disk.dice.choice([flip, wipe, swap_blocks])(disk, True)
@@ -536,6 +705,43 @@ def test_what_nobody_has_found_yet_does_not_spread(disk: Disk) -> None:
             damage.undo()
         forget(disk)
         TALLY.count(f"{THEME}: did not spread", "five files")
+
+
+def test_what_is_hit_in_a_farm_that_waits_reaches_no_generation(disk: Disk) -> None:
+    """Whole or broken off: it is laid anew, or the seal fails in words and the next run succeeds."""
+    chosen = [*IN_THE_FARM, *disk.dice.choices(IN_THE_FARM, k=FARMED - len(IN_THE_FARM))]
+    farm = FarmDisk(disk.pair, disk.dice)
+    for number, (called, hurt) in enumerate(zip(rounds(FARMED), chosen, strict=True)):
+        changed = change_some(disk, number)
+        disk.farm(waits=True)
+        damage = hurt(farm, True)
+        remove(disk.pair.root / "aside")
+        what = f"{called}: {damage.what}"
+        if broken_off := number % 4 == 3:
+            farm.note.unlink(missing_ok=True)
+        before = disk.names[-1]
+        try:
+            outcome = disk.pair.run()
+        except SedaiError:
+            TALLY.count(f"{THEME}: hit in a waiting farm, told and mended by the run after", damage.what)
+            outcome = disk.pair.run()
+        assert outcome.problems == [], what
+        assert found(disk, "full") == [], what
+        assert unshared(disk, before) == changed, what
+        disk.look_ahead()
+        assert list(disk.pair.store.trash.iterdir()) == [], what
+        assert farm.names == [disk.names[-1]], what
+        TALLY.count(f"{THEME}: hit in a waiting farm", f"{damage.what}{', broken off' if broken_off else ''}")
+
+
+def unshared(disk: Disk, before: str) -> set[str]:
+    """The files of the newest generation that are no links to those of ``before``."""
+    newest = disk.names[-1]
+    links = {path.lstat().st_ino for path in disk.entries(before, lambda one: not is_directory(one))}
+    return {
+        disk.in_tree(newest, path)
+        for path in disk.entries(newest, lambda one: not is_directory(one) and one.st_ino not in links)
+    }
 
 
 def same_inode(disk: Disk, path: str) -> bool:

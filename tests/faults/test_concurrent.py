@@ -116,7 +116,7 @@ def test_what_a_dead_run_left(made: Machine) -> None:
     made.call("wait_for_end", role="ahead")
     made.root(
         f"echo 'pid 1 since 2001-01-01 00:00:00 +0000' | tee {STATE}/lock {STATE}/runs.lock {STORE}/lock"
-        f" {STORE}/ahead.lock {STORE}/farms.lock {STORE}/trash.lock >/dev/null;"
+        f" {STORE}/farms.lock {STORE}/trash.lock >/dev/null;"
         f"mkdir -p {STORE}/farms/20010101T000000Z-000001/tree/x {farm}/tree {STORE}/trash/x/y; echo half >{farm}/laid;"
         f"mkdir -p {STORE}/incoming/staging/tree/x {STORE}/incoming/spent/y {STORE}/incoming/trash/z;"
         f"mkdir -p {STORE}/incoming/delta{SOURCE}/.sedai-partial;"

@@ -14,6 +14,7 @@ from fault_lab import (
     SERVER,
     SOURCE,
     STATE,
+    STORE,
     TALLY,
     Disk,
     Machine,
@@ -29,7 +30,20 @@ PHASES = {
 }
 ALL = [(side, phase, what) for what in ("bytes", "inodes") for side, phases in PHASES.items() for phase in phases]
 QUICK = [("server", "send", "bytes"), ("server", "link", "inodes"), ("client", "seal", "bytes")]
-FEWEST = 30 if FULL else 6
+FEWEST = 31 if FULL else 7
+# Gives a file names in a directory until it can have no more, and says how many it has.
+USE_UP_NAMES = """
+import errno, itertools, os, sys
+try:
+    for number in itertools.count():
+        os.link(sys.argv[1], f"{sys.argv[2]}/{number}")
+except OSError as error:
+    assert error.errno == errno.EMLINK
+print(os.stat(sys.argv[1]).st_nlink)
+"""
+# An attribute of a file, which must not be lost with its inode.
+NOTE = "python3 -c 'import os, sys; os.setxattr(sys.argv[1], \"user.note\", sys.argv[2].encode())'"
+NOTED = "python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], \"user.note\").decode())'"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +69,30 @@ def judge(machine: Machine, status: int | None, output: str, told: set[str], lis
     sealed = machine.generations()[-1] not in listed
     assert status in (CLEAN, FINDINGS, NOT_DONE), output
     assert sealed if status == CLEAN else machine.told() - told, output
+
+
+def test_a_file_with_as_many_names_as_the_file_system_allows(machine: Machine) -> None:
+    """ext4 allows 65,000: the first name of the next generation is the last of them, the others share one copy."""
+    machine.fresh(files=40, big_mib=1, server=Disk("90M"))
+    machine.call("wait_for_end", role="ahead")
+    machine.root(f"mkdir '{SOURCE}/many names'; cd '{SOURCE}/many names'; seq 100 >1; ln 1 2; ln 1 3; {NOTE} 1 kept")
+    assert machine.run(BACKUP).status == CLEAN
+    machine.call("wait_for_end", role="ahead")
+    trees = [f"{STORE}/generations/{machine.generations()[-1]}/tree{SOURCE}/many names"]
+    machine.root(f"rm -r {STORE}/farms; mkdir /server/names")
+    most = int(machine.root(f"python3 -c '{USE_UP_NAMES}' '{trees[0]}/1' /server/names"))
+    assert most == 65_000
+    machine.root("rm /server/names/0")
+    machine.change()
+    machine.assert_recovers()
+    trees.append(f"{STORE}/generations/{machine.generations()[-1]}/tree{SOURCE}/many names")
+    first, *others = machine.root(f"cd '{trees[1]}'; stat --format '%i %h %Y %A' 1 2 3").splitlines()
+    old = machine.root(f"stat --format '%i %h %Y %A' '{trees[0]}/1'").strip()
+    assert first == old
+    assert len(set(others)) == 1
+    assert others[0].split()[1:] == ["4", *old.split()[2:]]  # two of the generation, two of the farm that waits
+    assert machine.root(f"{NOTED} '{trees[1]}/3'") == "kept\n"
+    TALLY.count("full", "names of a file")
 
 
 @pytest.mark.parametrize("turn", range(2 if FULL else 1))

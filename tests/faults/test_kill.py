@@ -87,11 +87,10 @@ def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans:
             assert "stale" in machine.texts(machine.told() - told)
     elif done.status == NOT_DONE:
         assert machine.told() - told, "nobody was told"
-    elif (
-        done.status == FINDINGS
-    ):  # a connection's process that dies at its end is missed only when the signature is sent
+    elif done.status == FINDINGS:
         assert sealed and machine.told() - told, done.output
-        assert "could not be signed" in done.output
+        # A connection's process that dies at its end is missed only when the signature is sent, or not but by rsync's words.
+        assert "could not be signed" in done.output or "FINDING: rsync: mux_client" in done.output
     else:
         assert done.status == CLEAN and sealed, done.output
     return hit
@@ -116,7 +115,7 @@ def test_a_restore(machine: Machine, spans: dict[str, float], role: str, turn: i
     machine.root("rm -rf /home/restored")
     restore = f"{RESTORE} restore --to /home/restored {SOURCE}"
     pid = machine.start(restore)
-    phase = "send" if role in ("rsync", "receiver") else throw.choice(["list", "verify", "send"])
+    phase = "send" if role in ("rsync", "receiver") else throw.choice(["list", "verify", "read", "send"])
     hit = machine.call("kill", pid=pid, phase=phase, role=role, delay=throw.random() * 0.3, which=throw.random())
     done = machine.finish(pid)
     assert done.status in ((KILLED,) if role == "client" else (CLEAN, FINDINGS, NOT_DONE)), done.output
@@ -136,10 +135,11 @@ def test_a_check(machine: Machine, spans: dict[str, float], role: str) -> None:
     pid = machine.start(CHECK)
     hit = machine.call("kill", pid=pid, phase="verify", role=role, delay=throw.random() * 0.2, which=throw.random())
     done = machine.finish(pid)
-    assert done.status != CLEAN or not hit
-    assert role == "client" or not hit or machine.told() - told
+    # One of sshd's two processes may die when all has been said, or not be missed.
+    assert done.status != CLEAN or "Everything is as it was sealed" in done.output
+    assert role == "client" or done.status == CLEAN or machine.told() - told
     machine.assert_whole()
-    if hit:
+    if hit and done.status != CLEAN:
         TALLY.count("kill of a check", f"{hit}: {role}")
 
 

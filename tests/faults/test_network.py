@@ -1,12 +1,17 @@
-"""The line between client and server: cut without a word, slow, losing packets, gone for a while.
+"""The line between client and server: cut without a word, slow, long, losing packets, in odd pieces, gone for a while.
 
-This kernel need not have netem: packets are lost by nftables, and the line is made slow by tc's token bucket.
+This kernel need not have netem: packets are lost by nftables, the line is made slow by tc's token bucket, and long by a relay.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
-from fault_lab import BACKUP, CLEAN, FULL, NOT_DONE, SLOW, TALLY, Machine, dice, spans_of
+from fault_lab import BACKUP, CLEAN, FINDINGS, FULL, NOT_DONE, SLOW, TALLY, Machine, dice, spans_of
 
 # Of what goes to and comes from these ports nothing arrives, or only a part.
 LOSE = """nft -f - <<'END'
@@ -22,7 +27,9 @@ CUT = LOSE % {"ports": "22", "which": ""}
 CLIENTS_PORTS = "ss --no-header --tcp --numeric state established dst 127.0.0.1:22 | awk '{print $3}' | sed 's/.*://'"
 
 PHASES = ("connect", "begin", "scan", "send", "settle", "seal", "check", "link", "prune", "record")
-FEWEST = 16 if FULL else 3
+FEWEST = 20 if FULL else 5
+RELAY = Path(__file__).with_name("relay.py").read_text(encoding="utf-8")
+RELAY_PORT = 2222
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +54,12 @@ def test_a_cut(machine: Machine, spans: dict[str, float], phase: str) -> None:
     if ports:
         # What was cut stays so, as behind a router that has a new address: the server is never told that the client went.
         machine.root(LOSE % {"ports": f"{{ {', '.join(ports)} }}", "which": ""})
-    if done.status != CLEAN or machine.generations()[-1] in listed:
+    sealed = machine.generations()[-1] not in listed
+    if done.status == FINDINGS:  # the line went when nothing but the signature was left to send
+        assert sealed and "could not be signed" in done.output, done.output
+    elif done.status != CLEAN or not sealed:
         assert done.status == NOT_DONE, done.output
+    if done.status != CLEAN:
         waiting = machine.told() - told
         assert any("/state/alerts/" in name for name in waiting), "nothing waits to be told"
     machine.assert_recovers()
@@ -89,6 +100,52 @@ def test_a_slow_line(machine: Machine, spans: dict[str, float], mbit: int) -> No
     assert done.status == CLEAN, done.output
     machine.assert_whole()
     TALLY.count("network", f"{mbit} Mbit/s")
+
+
+@contextmanager
+def through_a_relay(machine: Machine, *, delay: float = 0.0, seed: int = 0) -> Iterator[None]:
+    """The client reaches the server through relay.py, and a whole backup goes that way."""
+    machine.call("write", path="/home/relay.py", text=RELAY)
+    relay = machine.start(f"python3 /home/relay.py {delay} {seed} {RELAY_PORT} 22")
+    machine.root(f"until ss --no-header --tcp --listening --numeric | grep -q ':{RELAY_PORT} '; do sleep 0.1; done")
+    machine.configure_client(ssh_options=(f"Port={RELAY_PORT}", "HostKeyAlias=127.0.0.1"))
+    try:
+        yield
+    finally:
+        machine.configure_client()
+        machine.call("send", pid=relay, number=15)
+        done = machine.finish(relay)
+    carried, pieces = map(int, done.output.split())
+    assert carried > 4_000_000, "the backup went another way"
+    if seed:
+        assert pieces > carried // 60_000 * 4, "it was not cut into pieces"
+
+
+@pytest.mark.parametrize("milliseconds", [50, 150, 400] if FULL else [150])
+def test_a_long_line(machine: Machine, spans: dict[str, float], milliseconds: int) -> None:
+    """So much each way."""
+    machine.change()
+    machine.root("head -c 4000000 /dev/urandom >/home/data/new")
+    with through_a_relay(machine, delay=milliseconds / 1000):
+        began = time.monotonic()
+        done = machine.run(BACKUP)
+        took = time.monotonic() - began
+    assert done.status == CLEAN, done.output
+    assert took > 20 * milliseconds / 1000, "the line was not long"
+    machine.assert_whole()
+    TALLY.count("network", f"{milliseconds} ms each way")
+
+
+@pytest.mark.parametrize("turn", range(4 if FULL else 1))
+def test_a_line_that_delivers_in_odd_pieces(machine: Machine, spans: dict[str, float], turn: int) -> None:
+    """Whoever reads a line, a length or a frame in one piece has been lucky so far."""
+    machine.change()
+    machine.root("head -c 4000000 /dev/urandom >/home/data/new")
+    with through_a_relay(machine, seed=1 + dice("pieces", turn).randrange(1 << 31)):
+        done = machine.run(BACKUP)
+    assert done.status == CLEAN, done.output
+    machine.assert_whole()
+    TALLY.count("network", "in odd pieces")
 
 
 def test_a_server_that_is_not_there(machine: Machine, spans: dict[str, float]) -> None:

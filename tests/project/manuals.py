@@ -18,7 +18,7 @@ SHARE = SCRIPTS.parent / "files" / "share"
 sys.path.insert(0, str(SCRIPTS))
 PROGRAMS = {
     "client": ("backup_data", "backup_status", "check_backup_integrity", "restore_data", "restore_drill"),
-    "server": ("sedai_server",),
+    "server": ("sedai_gate", "sedai_server"),
     "alert_mail": ("send_alert_email",),
 }
 
@@ -29,7 +29,8 @@ def parser(module: str) -> argparse.ArgumentParser:
     if module == "send_alert_email":
         usage, _, rest = program.HELP.partition("\n\n")
         return argparse.ArgumentParser(
-            prog="send_alert_email.sh", usage=usage.removeprefix("usage: "), description=program.__doc__, epilog=rest,
+            prog="send_alert_email.sh", usage=usage.removeprefix("usage: "),
+            description=program.__doc__.partition(";")[0], epilog=rest,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
     name, sys.argv[0] = sys.argv[0], f"{module}.py"  # the verbs' names begin with it
@@ -48,7 +49,7 @@ def manual(module: str) -> str:
     of.man_short_description = summary[:1].lower() + summary[1:]  # type: ignore[attr-defined]
     page = Manpage(of)
     page.date, page.source, page.manual = "", "sedai", "sedai"
-    text = str(page)
+    text = str(page).replace(f" {of.prog} --", f"\n.br\n.B {of.prog}\n--")  # a second way to call it
     # The epilog is laid out by hand, so its lines stay as they are.
     head, _, epilog = text.partition(".SH COMMENTS\n")
     parts = ""
@@ -59,6 +60,16 @@ def manual(module: str) -> str:
         else:
             parts += f".PP\n.nf\n{part}\n.fi\n"
     return "\n".join(line.rstrip() for line in (head + parts).splitlines()) + "\n"
+
+
+def completed(module: str) -> argparse.ArgumentParser:
+    """The command line of a program with all its options, as a shell completes it."""
+    of = parser(module)
+    if module == "send_alert_email":
+        program = importlib.import_module(module)
+        for option in sorted({*program.OPTIONS} - {"--help"}):  # argparse brings that one
+            of.add_argument(option, action="store_true")
+    return of
 
 
 def completion(of: argparse.ArgumentParser, shell: str) -> str:
@@ -76,11 +87,10 @@ def files() -> Iterator[tuple[str, str]]:
     """Every file below the share directory, with its text."""
     for modules in PROGRAMS.values():
         for module in modules:
-            of = parser(module)
+            of = completed(module)
             yield f"man/man1/{of.prog}.1", manual(module)
-            if module != "send_alert_email":
-                for shell, name in (("bash", "bash-completion/completions/"), ("zsh", "zsh/site-functions/_")):
-                    yield name + of.prog, completion(of, shell)
+            for shell, name in (("bash", "bash-completion/completions/"), ("zsh", "zsh/site-functions/_")):
+                yield name + of.prog, completion(of, shell)
 
 
 def main() -> None:

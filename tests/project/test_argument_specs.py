@@ -86,3 +86,22 @@ class TestRole:
     def test_readme_has_the_table(self, role: Path) -> None:
         readme = (role / "README.md").read_text(encoding="utf-8")
         assert role_tables.table(role) in readme, "run: python tests/project/role_tables.py"
+
+
+def settings_of(text: str) -> set[str]:
+    """The variables that a file of an inventory sets or shows."""
+    return set(re.findall(r"^(?:# )?([a-z]+(?:_[a-z]+)+):", text, re.MULTILINE))
+
+
+def test_the_inventories_set_nothing_that_is_unknown() -> None:
+    """The preflight would refuse it."""
+    known = set().union(*map(role_tables.specification, role_tables.ROLES))
+    files = [
+        *role_tables.PROJECT.glob("inventory/*/group_vars/**/*.yml"),
+        *role_tables.PROJECT.glob("roles/configure/templates/*.yml.j2"),
+    ]
+    found = set().union(*(settings_of(path.read_text(encoding="utf-8")) for path in files))
+    prefixes = tuple(f"{role.name}_" for role in role_tables.ROLES)
+    settings = {name for name in found if name.startswith(prefixes)}
+    assert {"backup_client_sources", "backup_client_ssh_options", "msmtp_password"} <= settings
+    assert settings <= known

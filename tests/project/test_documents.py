@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-import functools
+import importlib
+import itertools
+import json
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+from ansible import context
+from ansible.cli.playbook import PlaybookCLI
 
+import sedai_server
+import send_alert_email
 from benchmarks import command_line
 
 ROOT = Path(__file__).parents[2]
 # Each page and its twin.
 PAIRS = [
     ("README.md", "README.ja.md"),
+    ("docs/how.md", "docs/how.ja.md"),
     ("docs/daily.md", "docs/daily.ja.md"),
+    ("docs/moving.md", "docs/moving.ja.md"),
+    ("docs/smtp.md", "docs/smtp.ja.md"),
+    ("docs/start.md", "docs/start.ja.md"),
     ("docs/faq.md", "docs/faq.ja.md"),
     ("docs/restore.md", "docs/restore.ja.md"),
     ("docs/security.md", "docs/security.ja.md"),
@@ -27,7 +41,8 @@ PAGES = [page for pair in PAIRS for page in pair]
 # Those that tell what to type on the machines; those on speed and on faults are about a checkout alone.
 HANDBOOK = [pair for pair in PAIRS if not re.search("performance|reliability", pair[0])]
 # A page that tells fewer than the others.
-FEWEST_COMMANDS = {"docs/faq.md": 2}
+FEWEST_COMMANDS = {"docs/faq.md": 2, "docs/smtp.md": 0}
+SERVER_COMMANDS = {"docs/daily.md": 3, "docs/faq.md": 1, "docs/moving.md": 3, "docs/security.md": 2}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -62,10 +77,21 @@ def test_both_languages_have_the_same_shape(english: str, japanese: str) -> None
     assert headings(one) == headings(other)
     assert blocks(one) == blocks(other)
     links = [
-        [re.sub(r"#.*", "#", link.replace(".ja.md", ".md")) for link in re.findall(r"\]\(([^)]*)\)", text)[1:]]
+        [re.sub(r"#.*", "#", link.replace(".ja.", ".")) for link in re.findall(r"\]\(([^)]*)\)", text)[1:]]
         for text in (one, other)
     ]
     assert links[0] == links[1]
+
+
+def test_the_picture_is_the_same_in_both_languages_and_changes_with_the_reader_s_colours() -> None:
+    english, japanese = (re.sub(r' lang="\w+"', "", read(f"docs/how{language}.svg")) for language in ("", ".ja"))
+    words = r">[^<>]+</(text|title|desc)>"
+    assert len(re.findall(words, english)) > 50
+    assert re.sub(words, "", english) == re.sub(words, "", japanese)
+    ElementTree.fromstring(english)  # noqa: S314  our own picture
+    light, dark = re.split(r"@media \(prefers-color-scheme: dark\)", english.partition("</style>")[0])
+    coloured = r"\.?([a-z]+)(?=[,\w. ]* \{[^}]*#[0-9a-f]{6})"
+    assert set(re.findall(coloured, light)) == set(re.findall(coloured, dark)) > {"text", "ground"}
 
 
 def test_every_page_has_a_twin_or_is_for_developers() -> None:
@@ -88,7 +114,8 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize(
     "page, needed",
     [
-        ("README.md", {"demo", "test"}),
+        ("README.md", {"demo", "test", "configure"}),
+        ("docs/start.md", {"ansible", "configure"}),
         ("docs/reliability.md", {"setup", "faults"}),
         ("docs/performance/README.md", {"setup", "bench", "bench-quick"}),
     ],
@@ -126,25 +153,129 @@ def test_playbooks_exist(page: str) -> None:
         assert (ROOT / playbook).is_file()
 
 
-@functools.cache
-def told(program: str, *verb: str) -> str:
-    """What a program says of itself or of one of its verbs."""
-    shown = subprocess.run(
-        [sys.executable, ROOT / "scripts" / program, *verb, "--help"], capture_output=True, text=True, check=False
-    )
-    assert shown.returncode == 0, f"{program} {verb}: {shown.stderr}"
-    return shown.stdout
+@pytest.mark.parametrize("page", [english for english, _ in HANDBOOK])
+def test_programs_take_what_is_told(page: str) -> None:
+    commands = re.findall(r"^/root/project/scripts/(\w+)\.py(.*)$", read(page), re.MULTILINE)
+    assert len(commands) >= FEWEST_COMMANDS.get(page, 4)
+    for program, words in commands:
+        importlib.import_module(program).command_line().parse_args(shlex.split(words))
+
+
+def test_the_mail_program_takes_what_is_told() -> None:
+    told_words = {
+        page: re.findall(r"^~/scripts/send_alert_email\.sh (.*)$", read(page), re.MULTILINE) for page in PAGES
+    }
+    assert told_words["README.md"] and told_words["docs/smtp.md"]
+    for words in itertools.chain(*told_words.values()):
+        first = shlex.split(words)[0]
+        assert not first.startswith("--") or f" {first} " in send_alert_email.HELP
 
 
 @pytest.mark.parametrize("page", [english for english, _ in HANDBOOK])
-def test_programs_know_the_verbs_and_options_that_are_told(page: str) -> None:
-    commands = re.findall(r"^/root/project/scripts/(\w+\.py)(.*)$", read(page), re.MULTILINE)
-    assert len(commands) >= FEWEST_COMMANDS.get(page, 4)
-    for program, words in commands:
-        verb = re.findall(r"^ ([a-z][a-z-]+)(?= |$)", words) if program == "restore_data.py" else []
-        shown = told(program, *verb)
-        for option in re.findall(r" (--[a-z-]+)", words):
-            assert option in shown, f"{program} {verb} has no {option}"
+def test_the_server_s_program_takes_what_is_told(page: str) -> None:
+    commands = re.findall(r"^[\w =/]*/sedai_server\.py (.*)$", read(page), re.MULTILINE)
+    assert len(commands) >= SERVER_COMMANDS.get(page, 0)
+    for words in commands:
+        sedai_server.command_line().parse_args(shlex.split(words))
+
+
+@pytest.mark.parametrize("page", [english for english, _ in HANDBOOK])
+def test_playbooks_know_the_variables_that_are_told(page: str) -> None:
+    for playbook, words in re.findall(
+        r"^ansible-playbook .*?((?:playbooks/\w+|site)\.yml)(.*)$", read(page), re.MULTILINE
+    ):
+        for name in re.findall(r" -e (\w+)=", words):
+            assert re.search(rf"\b{name}\b", (ROOT / playbook).read_text(encoding="utf-8")), (
+                f"{playbook} knows no {name}"
+            )
+
+
+# Commands that are none of the project's, and who runs them: a test, or a person alone (a login, the way out of it).
+OTHERS = {
+    r"\. \.venv/bin/activate": "the linters and tests themselves",
+    r"ssh-keygen -t ed25519": "a person alone",
+    r"ssh-copy-id \S+": "a person alone",
+    r"ssh (root@vps\.example\.com|USER@VPS)": "a person alone",
+    r"git pull": "a person alone",
+    r"diff /etc/hostname /root/restored/etc/hostname": "molecule/default/tests/test_end_to_end.py",
+    r"cat inventory/mine/\.vault_password": "molecule/configure/tests/test_configure.py, which reads that file",
+    r"cp -r inventory/example inventory/mine": "test_an_inventory_is_begun_by_hand_as_told",
+    r"ansible-vault create inventory/mine/group_vars/all/vault\.yml": "test_an_inventory_is_begun_by_hand_as_told",
+    r"ssh -t -L 8080:.* -m http\.server .*": "molecule/default/tests/test_end_to_end.py",
+    r"sudo (ls -l|find|cat) /srv/sedai/laptop/.*": "tests/unit/client/test_how.py",
+    r"sudo rsync -rlni .*": "tests/unit/client/test_import.py",
+    r"sudo mv /srv/sedai/laptop /srv/sedai-laptop-before-the-import": "a person alone",
+    r"ssh root@\S+ cat \S+ >\S+": "molecule/default/tests/test_restore.py",
+    r"ssh-keygen -Y verify .*": "molecule/default/tests/test_restore.py",
+    r"(cp -a|diff|groupadd|useradd|ssh -t USER@VPS) .*": "molecule/recovery/tests/test_page.py, which counts those of its page",
+}
+# Ways to call the project's own programs; the tests above look at their words.
+OWN = (
+    r"/root/project/scripts/\w+\.py",
+    r"~/scripts/send_alert_email\.sh",
+    r"(sudo (TZ=\S+ )?|python3 )/usr/local/lib/sedai/sedai_server\.py",
+    r"ansible-playbook",
+    r"make",
+    r"benchmarks/run\.py",
+    r"(\w+=\w+ )*(\.venv/bin/)?pytest",
+)
+
+
+def commands(page: str) -> list[str]:
+    """Every line that a page tells a person to type."""
+    return [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+
+
+def test_no_page_tells_a_command_that_nobody_looks_at() -> None:
+    known = [rf"(?:{start})( .*)?" for start in OWN] + list(OTHERS)
+    used = set()
+    for command in itertools.chain(*(commands(english) for english, _ in PAIRS)):
+        fits = [pattern for pattern in known if re.fullmatch(pattern, command)]
+        assert fits, f"which test runs this? {command}"
+        used.update(fits)
+    assert used == set(known)
+
+
+def test_ansible_takes_the_options_that_are_told() -> None:
+    calls = [
+        shlex.split(line) for english, _ in PAIRS for line in commands(english) if line.startswith("ansible-playbook")
+    ]
+    assert len(calls) > 12
+    for words in calls:
+        made = PlaybookCLI(words)
+        made.parse()
+        assert all((ROOT / playbook).is_file() for playbook in context.CLIARGS["args"])
+
+
+def test_an_inventory_is_begun_by_hand_as_told(tmp_path: Path) -> None:
+    copy, vault = (line for line in commands("docs/start.md") if re.match("cp -r|ansible-vault", line))
+    shutil.copytree(ROOT / "inventory", tmp_path / "inventory", ignore=shutil.ignore_patterns("mine"))
+    (tmp_path / "password").write_text("of the vault", encoding="utf-8")
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho \'vault_msmtp_password: "secret"\' >"$1"\n', encoding="utf-8")
+    editor.chmod(0o700)
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "EDITOR": str(editor),
+        "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    person, terminal = os.openpty()  # an editor is opened for nobody else
+    for command in (copy, vault):  # nor with a stderr that an ssh, killed in another test, left without blocking
+        subprocess.run(
+            shlex.split(command), cwd=tmp_path, env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
+            timeout=60, check=True,
+        )  # fmt: skip
+    os.close(person)
+    os.close(terminal)
+    written = subprocess.run(
+        ["ansible-inventory", "-i", "inventory/mine", "--host", "vps"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(written.stdout)["vault_msmtp_password"] == "secret"
 
 
 def test_the_readme_shows_what_the_demo_prints() -> None:

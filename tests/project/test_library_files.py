@@ -14,7 +14,10 @@ SCRIPTS = role_tables.PROJECT / "scripts"
 # Role -> entry files and packages. core/ goes everywhere, whole or as far as it is imported.
 PARTS = {
     "backup_client": (
-        ("backup_data.py", "backup_status.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py"),
+        (
+            *("backup_data.py", "backup_status.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py"),
+            *("backup_data.sh", "check_backup_integrity.sh"),
+        ),
         ("core", "client"),
     ),
     "backup_server": (("sedai_gate.py", "sedai_server.py"), ("core", "server")),
@@ -65,7 +68,7 @@ def needed(entries: tuple[str, ...]) -> set[str]:
 
 
 def test_every_file_of_the_tree_has_a_host() -> None:
-    tree = {str(path.relative_to(SCRIPTS)) for pattern in ("*.py", "*.j2") for path in SCRIPTS.rglob(pattern)}
+    tree = {str(path.relative_to(SCRIPTS)) for pattern in ("*.py", "*.sh", "*.j2") for path in SCRIPTS.rglob(pattern)}
     assert len(tree) > 20
     assert set().union(*(listed(role) for role in PARTS)) == tree
 

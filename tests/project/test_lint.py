@@ -36,6 +36,7 @@ COMMANDS = {
     "mypy: lab and demo": (["mypy", "--strict", "molecule/shared", "demo"], tracked("molecule/shared/*.py")),
     "mypy: benchmarks": (["mypy", "--strict", "benchmarks"], tracked("benchmarks/*.py")),
     "mypy: modules": (["mypy", "--strict", *tracked("roles/*.py")], tracked("roles/*.py")),
+    "mypy: plugins": (["mypy", "--strict", *tracked("plugins/*.py")], tracked("plugins/*.py")),
     "yamllint": (["yamllint", "--strict", *tracked("*.yml", "*.yaml")], tracked("*.yml", "*.yaml")),
     "ansible-lint": (["ansible-lint", "--offline", "--profile", "production", "--strict"], tracked("roles/*.yml")),
     "shellcheck": (["shellcheck", *shell_files()], shell_files()),

@@ -36,10 +36,8 @@ def test_the_role_brings_them(part: str) -> None:
 def test_every_page_has_what_a_person_looks_for(module: str) -> None:
     page = manuals.manual(module)
     assert page.startswith(".TH ")
-    for part in (".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION"):
+    for part in (".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH EXAMPLES", ".SH EXIT CODES"):
         assert part in page
-    if module != "send_alert_email":
-        assert ".SH EXAMPLES" in page and ".SH EXIT CODES" in page
 
 
 @pytest.mark.parametrize("name", [name for name in MADE if name.startswith("bash")])

@@ -97,6 +97,16 @@ def test_people_s_own_inventories_stay_out_of_the_repository(name: str) -> None:
     assert not ignored("inventory/demo/group_vars/all/vault.yml")
 
 
+def test_each_role_can_be_run_alone_and_the_checks_come_first_in_any_case() -> None:
+    plays = [play for name in ("server", "client") for play in role_tables.load(PROJECT / f"playbooks/{name}.yml")]
+    roles = [role for play in plays for role in play["roles"]]
+    assert len(roles) > 3
+    assert all(role["tags"] == role["role"] for role in roles)
+    steps = role_tables.load(PROJECT / "site.yml")
+    tags = {step["ansible.builtin.import_playbook"]: step.get("tags") for step in steps}
+    assert (tags["playbooks/preflight.yml"], tags["playbooks/prove.yml"]) == ("always", "prove")
+
+
 def test_every_role_has_a_scenario_with_tests() -> None:
     """Molecule ends well where it finds nothing to test."""
     tested = {path.parent.name for path in (PROJECT / "molecule").glob("*/molecule.yml")}

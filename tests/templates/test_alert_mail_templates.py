@@ -88,6 +88,6 @@ def test_cron_flushes_as_the_mail_user(render: Evaluate) -> None:
     ],
 )
 def test_what_can_not_work_is_refused(evaluate: Evaluate, wrong: dict[str, Any], complaint: str) -> None:
-    (problem,) = evaluate("alert_mail", "__alert_mail_problems", **REQUIRED | wrong)
+    (problem,) = evaluate("alert_mail", "__alert_mail_problems | flatten", **REQUIRED | wrong)
     assert complaint in problem
-    assert evaluate("alert_mail", "__alert_mail_problems", **REQUIRED) == []
+    assert evaluate("alert_mail", "__alert_mail_problems | flatten", **REQUIRED) == []

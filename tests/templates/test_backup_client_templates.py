@@ -79,8 +79,8 @@ def test_the_drill_is_as_it_was_set(render: Evaluate) -> None:
     ("backup_client_drill_schedule", "@monthly"),
 ])  # fmt: skip
 def test_a_drill_that_cannot_work_is_refused(evaluate: Evaluate, setting: str, value: object) -> None:
-    assert str(evaluate("backup_client", "__backup_client_problems", **SETTINGS)) == "[]"
-    told = str(evaluate("backup_client", "__backup_client_problems", **SETTINGS, **{setting: value}))
+    assert str(evaluate("backup_client", "__backup_client_problems | flatten", **SETTINGS)) == "[]"
+    told = str(evaluate("backup_client", "__backup_client_problems | flatten", **SETTINGS, **{setting: value}))
     assert (setting if setting != "backup_client_drill_schedule" else "@monthly must be five fields") in told
 
 
@@ -114,7 +114,7 @@ def test_mysql_reads_the_password(render: Evaluate, password: str) -> None:
 def test_settings_that_cannot_work_are_refused(evaluate: Evaluate, database: dict[str, Any], words: str) -> None:
     def problems(*databases: dict[str, Any]) -> str:
         found = evaluate(
-            "backup_client", "__backup_client_problems", **SETTINGS, backup_client_databases=list(databases)
+            "backup_client", "__backup_client_problems | flatten", **SETTINGS, backup_client_databases=list(databases)
         )
         return str(found)
 
@@ -200,3 +200,21 @@ class TestNewMachine:
         page = (ROLES.parent / "docs/restore.md").read_text(encoding="utf-8").partition("### 3.")[2]
         listed = re.findall(r"^/root/project/scripts/(.*)$", page.partition("## When")[0], re.MULTILINE)
         assert [command.replace("NAME", "main/shop") for command in commands] == listed
+
+
+@pytest.mark.parametrize("host, port, name", [
+    ("VPS.example.com", 22, "vps.example.com"),
+    ("vps.example.com", 2222, "[vps.example.com]:2222"),
+    ("2001:DB8::10", 22, "2001:db8::10"),
+    ("2001:db8::10", "2222", "[2001:db8::10]:2222"),
+])  # fmt: skip
+def test_ssh_finds_the_server_s_host_key(evaluate: Evaluate, host: str, port: int | str, name: str) -> None:
+    """ssh looks an address of either kind up as it was typed, in small letters; the scenario `default` logs in with one."""
+    settings = SETTINGS | {"backup_client_server_host": host, "backup_client_server_port": port}
+    assert evaluate("backup_client", "__backup_client_known_name", **settings) == name
+
+
+@pytest.mark.parametrize("host", ["2001:db8::10", "::1", "vps", "198.51.100.7"])
+def test_addresses_of_both_kinds_are_taken(evaluate: Evaluate, host: str) -> None:
+    settings = SETTINGS | {"backup_client_server_host": host}
+    assert evaluate("backup_client", "__backup_client_problems | flatten", **settings) == []

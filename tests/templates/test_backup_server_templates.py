@@ -94,9 +94,9 @@ def test_cron_lines_are_whole(render: Evaluate) -> None:
 )
 def test_what_can_not_work_is_refused(evaluate: Evaluate, wrong: dict[str, Any], complaint: str) -> None:
     fine: dict[str, Any] = {"backup_server_clients": [{"name": "laptop", "public_key": ""}]}
-    (problem,) = evaluate("backup_server", "__backup_server_problems", **fine | wrong)
+    (problem,) = evaluate("backup_server", "__backup_server_problems | flatten", **fine | wrong)
     assert complaint in problem
-    assert evaluate("backup_server", "__backup_server_problems", **fine) == []
+    assert evaluate("backup_server", "__backup_server_problems | flatten", **fine) == []
 
 
 @pytest.mark.parametrize("url", ["", "https://hc.example.com/ping/uuid", "http://127.0.0.1:8000/x", "http://[::1]/x"])
@@ -104,5 +104,5 @@ def test_what_can_not_work_is_refused(evaluate: Evaluate, wrong: dict[str, Any],
 def test_a_url_that_can_be_pinged_is_fine(evaluate: Evaluate, role: str, url: str) -> None:
     settings = {f"{role}_ping_url": url, "backup_server_clients": [], "backup_client_name": "laptop",
                 "backup_client_server_host": "vps", "backup_client_sources": [{"path": "/etc"}]}  # fmt: skip
-    assert evaluate(role, f"__{role}_problems", **settings) == []
+    assert evaluate(role, f"__{role}_problems | flatten", **settings) == []
     check_url(url)

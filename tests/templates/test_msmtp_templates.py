@@ -85,7 +85,7 @@ def test_every_printable_password_is_accepted_and_written_as_it_is(
     render: Evaluate, evaluate: Evaluate, password: str
 ) -> None:
     settings = REQUIRED | {"msmtp_password": password}
-    assert evaluate("msmtp", "__msmtp_problems", **settings) == []
+    assert evaluate("msmtp", "__msmtp_problems | flatten", **settings) == []
     assert commands(render("msmtp", "msmtprc.j2", **settings))["password"] == password
 
 
@@ -127,7 +127,7 @@ def test_a_login_name_of_its_own(render: Evaluate) -> None:
 def test_what_can_not_work_is_refused_without_the_secret(
     evaluate: Evaluate, wrong: dict[str, Any], complaint: str
 ) -> None:
-    (problem,) = evaluate("msmtp", "__msmtp_problems", **REQUIRED | wrong)
+    (problem,) = evaluate("msmtp", "__msmtp_problems | flatten", **REQUIRED | wrong)
     assert complaint in problem
     password = wrong.get("msmtp_password")
     if password:
@@ -137,7 +137,7 @@ def test_what_can_not_work_is_refused_without_the_secret(
 @pytest.mark.parametrize("missing", sorted(REQUIRED))
 def test_what_is_missing_is_named(evaluate: Evaluate, missing: str) -> None:
     settings = {name: value for name, value in REQUIRED.items() if name != missing}
-    (problem,) = evaluate("msmtp", "__msmtp_problems", **settings)
+    (problem,) = evaluate("msmtp", "__msmtp_problems | flatten", **settings)
     assert missing in problem
 
 
@@ -145,7 +145,7 @@ def test_a_missing_vault_variable_is_named_with_its_command(evaluate: Evaluate) 
     from ansible.template import trust_as_template
 
     settings = REQUIRED | {"msmtp_password": trust_as_template("{{ vault_msmtp_password }}")}
-    (problem,) = evaluate("msmtp", "__msmtp_problems", **settings)
+    (problem,) = evaluate("msmtp", "__msmtp_problems | flatten", **settings)
     assert "ansible-vault edit inventory/mine/group_vars/all/vault.yml" in problem
 
 

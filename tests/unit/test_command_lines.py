@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_pair import Pair
+
+import sedai_gate
 
 PROGRAMS = ("backup_data", "backup_status", "check_backup_integrity", "restore_data", "restore_drill", "sedai_server")
 LEAST = {
     "restore_data": ("list", "find x", "diff a b", "restore /x", "databases", "restore-db main/shop"),
-    "sedai_server": ("status", "prune", "freeze --client x", "release --client x", "watch", "scrub", "report"),
+    "sedai_server": (
+        "status",
+        "prune",
+        "freeze --client x",
+        "release --client x",
+        "watch",
+        "scrub",
+        "report",
+        "import --client x --from /x",
+    ),
 }
 
 
@@ -39,3 +55,34 @@ def test_no_verb_is_left_out(name: str) -> None:
     known = re.search(r"\{([a-z,-]+)\}", usage)
     verbs = known[1].split(",") if known else re.findall(r"^    ([a-z-]+) ", usage, re.MULTILINE)
     assert set(verbs) == {call.split()[0] for call in LEAST[name]}
+
+
+@pytest.mark.parametrize("name", ["backup_data", "check_backup_integrity"])
+def test_the_shell_script_of_the_same_name(name: str) -> None:
+    program = Path(__file__).parents[2] / "scripts" / name
+    shell, python = (
+        subprocess.run([f"{program}.{ending}", *arguments], capture_output=True, text=True, check=False)
+        for ending, arguments in (("sh", ["--no such", "option"]), ("py", ["--no such", "option"]))
+    )
+    assert (shell.returncode, shell.stdout, shell.stderr) == (python.returncode, python.stdout, python.stderr)
+    assert shell.returncode == 2 and "--no such option" in shell.stderr
+
+
+def test_the_gate_answers_a_person_as_its_examples_say(tmp_path: Path) -> None:
+    pair = Pair(tmp_path)
+    pair.write("file")
+    generation = pair.backup()
+    calls = re.findall(r"^  (SSH_ORIGINAL_COMMAND=.*</dev/null)", sedai_gate.EXAMPLES, re.MULTILINE)
+    assert len(calls) == 2
+    gate = f"{sys.executable} {sedai_gate.__file__} --config {tmp_path}/server.toml"
+    for call in calls:
+        done = subprocess.run(
+            ["sh", "-c", call.replace("sedai_gate.py", gate)], capture_output=True, text=True, check=True
+        )
+        assert generation in json.dumps(json.loads(done.stdout)["result"])
+
+
+@pytest.mark.parametrize(("option", "words"), [("--help", "exit codes:\n  0  served"), ("--version", "sedai ")])
+def test_the_gate_says_what_it_is(option: str, words: str) -> None:
+    done = subprocess.run([sys.executable, sedai_gate.__file__, option], capture_output=True, text=True, check=True)
+    assert words in done.stdout

@@ -10,6 +10,14 @@ import pytest
 from conftest import HOME, PROJECT, SCENARIO, SCRIPT, SPOOL, Provider, Server
 
 
+def test_the_server_was_provisioned_the_hard_way(server: Server) -> None:
+    """Over IPv6 and another port, by a jump host, with a password for sudo."""
+    server.host.check_output("journalctl --no-pager --unit ssh | grep 'Accepted publickey for admin from fd5e:'")
+    assert "a password is required" in server.as_user("sudo -n true").stderr
+    assert ":2222 " in server.host.check_output("ss -Hltn6")
+    assert ":22 " not in server.host.check_output("ss -Hltn6")
+
+
 def test_an_alert_waits_while_the_provider_is_away(server: Server, alert_in_outage: str) -> None:
     for path, mode in ((SPOOL, 0o700), (f"{SPOOL}/queue", 0o700), (f"{SPOOL}/queue/{server.waiting()[0]}", 0o600)):
         assert (server.host.file(path).user, server.host.file(path).mode) == ("admin", mode)

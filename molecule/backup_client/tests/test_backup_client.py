@@ -67,6 +67,12 @@ class TestConfiguration:
         for path in (f"{HOME}/.config/sedai/client.toml", f"{HOME}/.ssh/sedai_ed25519"):
             assert (client.file(path).user, client.file(path).mode) == ("person", 0o600)
 
+    def test_everything_is_the_person_s_and_nobody_else_may_write_it(self, client: Host) -> None:
+        places = f"{HOME} /var/lib/sedai-client"
+        assert int(client.check_output(f"find {places} | wc -l")) > 100
+        assert client.check_output(f"find {places} ! -user person -o ! -type l -perm /022") == ""
+        assert client.run("crontab -l -u root").rc == 1
+
 
 class TestSsh:
     """The key and the server's host key."""
@@ -110,7 +116,7 @@ class TestPrograms:
 
     def test_the_crontab(self, client: Host) -> None:
         programs = ("backup_data.py", "check_backup_integrity.py", "restore_drill.py")
-        backup, check, drill = (f"'{SCRIPTS}/{program}'" for program in programs)
+        backup, check, drill = (f"flock --shared --close '{SCRIPTS}' '{SCRIPTS}/{program}'" for program in programs)
         lines = [line for line in client.check_output("crontab -l -u person").splitlines() if line[0] != "#"]
         assert lines == [
             f"*/20 1-5,7 * * 1-5 {backup} --quiet --rehash 30",

@@ -31,13 +31,15 @@ def server() -> Host:
 
 @pytest.fixture(scope="session")
 def play() -> Play:
-    """Runs the role with some variables changed; its exit code has to be the one expected. Returns the output."""
+    """Runs the role, or a playbook, with some variables changed; the exit code has to be the one expected. Returns the output."""
 
-    def run(variables: dict[str, Any], expect: int = 0) -> str:
+    def run(
+        variables: dict[str, Any], expect: int = 0, playbook: Path = SCENARIO / "converge.yml", *options: str
+    ) -> str:
         done = subprocess.run(
             [
                 *(Path(sys.executable).parent / "ansible-playbook", "--inventory", SCENARIO / "inventory"),
-                *("--extra-vars", json.dumps(variables), SCENARIO / "converge.yml"),
+                *("--extra-vars", json.dumps(variables), *options, playbook),
             ],
             cwd=PROJECT,
             env=os.environ | {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"},

@@ -222,7 +222,8 @@ class TestRefusals:
             {"name": "options", "public_key": 'command="sh" ssh-ed25519 AAAA'},
         ]
         output = play(
-            {"backup_server_clients": clients, "backup_server_store": "srv/sedai", "backup_server_keep_last": 0},
+            {"backup_server_clients": clients, "backup_server_store": "srv/sedai", "backup_server_keep_last": 0}
+            | {"backup_server_reserve_percent": 100},
             expect=2,
         )
         said = " ".join(output.split())
@@ -235,6 +236,7 @@ class TestRefusals:
             "quota_gib in backup_server_clients must be at least 1",
             "must be an absolute path",
             "at least 1",
+            "MiB left, less than the 100 % of backup_server_reserve_percent",
         ):
             assert words in said
         assert "changed=0" in output

@@ -34,7 +34,7 @@ MAILBOX = "/var/mail/example.com/user/Maildir"
 T = TypeVar("T")
 
 
-def wait_for(what: str, look: Callable[[], T], seconds: float = 30.0) -> T:
+def wait_for(what: str, look: Callable[[], T], seconds: float = 120.0) -> T:
     """Look until there is something, at most so long."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

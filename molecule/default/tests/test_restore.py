@@ -140,7 +140,7 @@ class TestInPlace:
         before = describe(client, hard_tree)
         untouched = client.host.check_output(f"stat -c %i {hard_tree}/acl")
         client.host.run_expect([0], f"cd {hard_tree} && rm -r xattr fifo 'links' 'read-only directory' sparse")
-        assert "were there already" in restore(client, hard_tree)
+        assert "files there already" in restore(client, hard_tree)
         # Directories that were there keep their times; the time of the tree's own is that of the removal.
         after = describe(client, hard_tree)
         before["."] |= {"mtime_ns": after["."]["mtime_ns"]}
@@ -161,7 +161,7 @@ class TestInPlace:
         client.write(f"{SOURCE}/other", "mine")
         assert f"{SOURCE}/other exists already" in restore(client, SOURCE, expect=2)
         output = restore(client, "--dry-run", SOURCE, expect=1)
-        assert "replaces 1 entries" in output and "REFUSED: " in output
+        assert "replaces what is different: 1 entry" in output and "REFUSED: " in output
         assert client.host.file(f"{SOURCE}/other").content_string == "mine"
         restore(client, "--overwrite", SOURCE)
         assert client.host.file(f"{SOURCE}/other").content_string == "always the same"
@@ -308,9 +308,9 @@ class TestOrdinaryUser:
         assert code == 1, output
         assert "Only root brings back capabilities" in output
         [finding] = [line for line in output.splitlines() if line.startswith("FINDING: ")]
-        assert (
-            "2 entries could not get their owner and group: /home/tester/own/srv, /home/tester/own/srv/data" in finding
-        )
+        said, _, examples = finding.removeprefix("FINDING: ").partition(": ")
+        assert said == "2 entries could not get their owner and group"
+        assert set(examples.split(", ")) == {"/home/tester/own/srv", "/home/tester/own/srv/data"}
 
 
 @pytest.fixture(scope="module")

@@ -211,6 +211,12 @@ def test_a_missing_secret_stops_before_anything_is_changed(occupied: Host, perso
 
 def test_another_mta_is_not_removed_unasked(occupied: Host, person: Person, provider: Provider) -> None:
     occupied.run_expect([0], "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postfix")
+    # As somebody has set it up.
+    occupied.run_expect(
+        [0], "postconf -e myhostname=shop.example.com mydestination=example.com && systemctl restart postfix"
+    )
+    settings = occupied.check_output("md5sum /etc/postfix/*.cf /etc/aliases")
+    running = occupied.check_output("systemctl show --property=ActiveEnterTimestamp postfix@- postfix")
     output = person.provision(hosts="occupied_hosts", expect=2)
     assert "Installing msmtp-mta would remove: postfix" in output
     assert "msmtp_install_mta: false" in output
@@ -221,6 +227,10 @@ def test_another_mta_is_not_removed_unasked(occupied: Host, person: Person, prov
     mails = len(provider.mails())
     person.provision(hosts="occupied_hosts", msmtp_install_mta=False)
     assert occupied.package("postfix").is_installed
+    assert occupied.package("mailutils").is_installed
+    assert occupied.check_output("md5sum /etc/postfix/*.cf /etc/aliases") == settings
+    assert occupied.check_output("systemctl show --property=ActiveEnterTimestamp postfix@- postfix") == running
+    assert occupied.check_output("dpkg -S /usr/sbin/sendmail") == "postfix: /usr/sbin/sendmail"
     assert not occupied.package("msmtp-mta").is_installed
     assert len(provider.wait(mails + 1)) == mails + 1
 

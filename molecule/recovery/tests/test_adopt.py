@@ -270,7 +270,9 @@ class TestNewMachine:
         assert replacement.postgresql("shop", owners) == "shop_owner"
 
     def test_cron_did_not_back_up_either(self, adopted: str, replacement: Machine, lost: Lost) -> None:
-        assert f"* * * * * {PROGRAMS}/backup_data.py --quiet" in replacement.run("crontab -l")
+        assert f"* * * * * flock --shared --close {PROGRAMS} {PROGRAMS}/backup_data.py --quiet" in replacement.run(
+            "crontab -l"
+        )
         # One refusal was asked for by a test above.
         log = replacement.host.file(LOG)
         wait_for("a backup by cron", lambda: log.content_string.count("backup: exit 2") > 1, 75)

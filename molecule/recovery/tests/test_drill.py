@@ -159,7 +159,7 @@ class TestFindings:
     def test_a_dump_that_lacks_rows(self, client: Machine, losing: None, new_mail: NewMail) -> None:
         client.backup()  # it can't know
         record = drill(client, expect=1)
-        words = "main/emptyish: the table public.promised came back with 7 rows; 10 were noted when it was dumped."
+        words = "main/emptyish: the table public.promised came back with 7 rows; noted when it was dumped: 10."
         assert record["lines"] == [words]
         assert words in new_mail("restore drill found 1 problem")
         assert {name for name, database in by_name(record).items() if not database["ok"]} == {"main/emptyish"}

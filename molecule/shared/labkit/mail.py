@@ -8,6 +8,7 @@ import email.policy
 import hashlib
 import io
 import os
+import re
 import tarfile
 import time
 from collections.abc import Sequence
@@ -102,9 +103,15 @@ def messages(container: str, local_part: str = "user") -> list[EmailMessage]:
             if content is not None:
                 parsed = email.message_from_bytes(content.read(), policy=email.policy.default)
                 assert isinstance(parsed, EmailMessage)
-                # A Maildir name begins with the second and microsecond of delivery.
-                found.append((Path(member.name).name, parsed))
+                found.append((_delivered(Path(member.name).name), parsed))
     return [message for _, message in sorted(found, key=lambda pair: pair[0])]
+
+
+def _delivered(name: str) -> tuple[int, int]:
+    """The second and the microsecond in a name that postfix gives in a Maildir; between them it has the inode."""
+    moment = re.match(r"(\d+)\..*M(\d+)\.", name)
+    assert moment is not None, name
+    return int(moment[1]), int(moment[2])
 
 
 def wait_for_messages(

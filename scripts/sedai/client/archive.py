@@ -18,10 +18,10 @@ from sedai.client.databases import notes as noted
 from sedai.client.databases import staging
 from sedai.client.databases.notes import Notes
 from sedai.client.program import Context
-from sedai.client.progress import Reporter, size
 from sedai.client.state import State
 from sedai.core import manifest
 from sedai.core.errors import ExitCode, SedaiError, UsageError
+from sedai.core.progress import Reporter, size
 
 
 @dataclass(frozen=True)

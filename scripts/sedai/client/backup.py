@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -13,27 +14,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sedai.client import batches, live, plan, send, settle
+from sedai.client import batches, catalog, live, plan, send, settle, shares, tamper
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
 from sedai.client.databases.lasting import Lasting
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
-from sedai.client.progress import Reporter, size
 from sedai.client.rehash import sent_rotten
 from sedai.client.scan import Problem, Scan
 from sedai.client.signing import sign_pending
 from sedai.client.stage import Staged
 from sedai.client.state import State
-from sedai.core import manifest, wire
+from sedai.core import manifest, wire, workers
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.generation import Generation
 from sedai.core.manifest import LinkGroup
 from sedai.core.merge import merge
 from sedai.core.process import environment
+from sedai.core.progress import Reporter, size
 from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
+_PLAIN = re.compile(wire.PLAIN_PATH.encode("ascii") + rb"\Z").match
 _FSTAB = Path("/etc/fstab")
 # The server keeps as many lines of what a backup lacks.
 _MOST_TOLD = 100
@@ -78,6 +81,7 @@ class Run:
         self._started = datetime.now(UTC)
         self._devices: dict[bytes, int] = {}
         self._partial: set[bytes] = set()
+        self._tops: list[bytes] = []
         self._complaints: list[str] = []
         # What the server's base has not whole: lines of the base's manifest, and paths of which it has nothing.
         self._spoiled: list[bytes] = []
@@ -90,24 +94,29 @@ class Run:
             SedaiError: there is no new generation; what was sent stays for the next run.
         """
         outcome = self._outcome
-        begun = self._connection.ask("begin", {"time": time.time()})
+        begun = self._connection.ask("begin", {"time": time.time(), "dry_run": dry_run})
         if not isinstance(begun.get("base"), str):
             raise SedaiError("The server's answer to `begin` is not one that this version knows.")
+        if begun.get("takes_top"):  # an earlier server does not
+            self._tops = _tops(source.tree_path for source in self._config.scanned)
         base = str(begun["base"])
         base_sha256 = str(begun["base_manifest_sha256"])
         if not dry_run:
             self._sign()  # of a run that was killed; what fails now is tried again after the seal, and told then
         base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
         with self._timed("scan"):
-            self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]})
+            # An earlier server does not say how many entries the base has.
+            expected = int(begun.get("base_entries", 0))
+            self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]}, expected)
         # An earlier server does not say what is lost.
         self._lost = {wire.unpack(path) for path in begun.get("lost", ())} & set(map(manifest.line_path, self._spoiled))
         tally = outcome.tally
         self._reporter.say(
-            f"scan: {tally.entries} entries: {tally.new} new, {tally.modified} changed, {tally.removed} removed, "
+            f"scan: {counted(tally.entries, 'entry')}: {tally.new} new, {tally.modified} changed, {tally.removed} removed, "
             f"{tally.unchanged} unchanged; {size(tally.send_bytes)} to look through"
         )
         self._clock(float(begun["clock_skew_seconds"]))
+        self._gone(base)
         if dry_run:
             return outcome
         if tally.send_bytes > int(begun["free_bytes"]):
@@ -115,7 +124,7 @@ class Run:
                                                           f"{size(int(begun['free_bytes']))} free"))  # fmt: skip
         with self._timed("send"):
             found = self._send()
-        self._reporter.say(f"send: {outcome.sent_files} files")
+        self._reporter.say(f"send: {counted(outcome.sent_files, 'file')}")
         with self._timed("seal"):
             self._seal(base, base_sha256, base_manifest, found)
         outcome.vanished = [wire.text(path) for path in sorted(found.gone, key=manifest.order)]
@@ -133,20 +142,47 @@ class Run:
             )
             self._outcome.problems.append(Problem("clock", b"", detail))
 
-    def _plan(self, base_manifest: Path | None, wanted: set[bytes]) -> None:
+    def _gone(self, base: str) -> None:
+        """Where the new generation is not built on what was sealed last: is that there at all? Else nobody would miss it."""
+        try:
+            sealed = self._state.sealed()
+        except IntegrityError:
+            return  # told when the next one is to be remembered
+        if not sealed or base == [*sealed][-1]:
+            return
+        listed = catalog.generations(self._connection)
+        if last := tamper.gone(sealed, (known["generation"] for known in listed)):
+            detail = f"{last}, which was sealed last, is not on the server any more, nor is a later one; there are {len(listed)}"
+            self._outcome.problems.append(Problem("gone", b"", detail))
+
+    def _plan(self, base_manifest: Path | None, wanted: set[bytes], expected: int) -> None:
+        """``expected``: about so many entries will be found."""
+
         def had_entries(path: bytes) -> bool:
             below = path + b"/"
             lines = manifest.read(base_manifest) if base_manifest else iter(())
             return any(manifest.line_path(line).startswith(below) for line in lines)
 
-        base_lines = manifest.read(base_manifest) if base_manifest else iter(())
-        if base_manifest and wanted:
-            base_lines = _spoil(base_lines, wanted, _groups(manifest.read(base_manifest), wanted), self._spoiled)
-        scan = Scan(self._config, had_entries)
-        lasting = Lasting(self._config, self._staged.gone)
+        def another() -> Scan:
+            return Scan(self._config, had_entries)
+
+        tally, scan, lasting = self._outcome.tally, another(), Lasting(self._config, self._staged.gone)
+        crew = workers.count() if base_manifest and not wanted and expected > shares.WORTH_WORKERS else 0
         with self._state.plan.open("wb") as stream:
-            for planned in plan.compare(scan.entries(), base_lines, self._outcome.tally, lasting.keeps):
-                stream.write(plan.encode(planned))
+            if base_manifest and crew:
+                comparison = shares.Comparison(scan, another, lasting.keeps, self._config.staged)
+                with self._reporter.steps("scan", expected) as advance:
+                    for lines in comparison.carry_out(lambda: manifest.blocks(base_manifest), tally, crew):
+                        stream.write(lines)
+                        advance(tally.entries)
+            else:
+                base_lines = manifest.read(base_manifest) if base_manifest else iter(())
+                if base_manifest and wanted:
+                    base_lines = _spoil(
+                        base_lines, wanted, _groups(manifest.read(base_manifest), wanted), self._spoiled
+                    )
+                scanned = self._reporter.counted("scan", scan.entries(), expected)
+                stream.writelines(map(plan.encode, plan.compare(scanned, base_lines, tally, lasting.keeps)))
         if base_manifest and self._outcome.tally.linked:
             self._plan_other_names(base_manifest)
         self._outcome.problems.extend(scan.problems)
@@ -209,7 +245,7 @@ class Run:
             self._state.digests.open("wb") as digests,
             self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance,
         ):
-            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._partial)
+            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._partial, self._tops)
             for item, digest in batches.send(whole, self._pusher(advance, may_be_barred=may_be_barred)):
                 digests.write(digest + b"\n")
                 if item.step is not Step.REMOVED:
@@ -219,13 +255,14 @@ class Run:
     def _pusher(
         self, advance: Callable[[int], None] = lambda count: None, *, may_be_barred: bool = False
     ) -> batches.Push:
-        argv = send.push_arguments(
-            self._connection.remote_shell, f"{HOST_ALIAS}:/delta/", self._config.backup.bandwidth_limit_kib
-        )
-
-        def push(paths: Iterable[bytes]) -> dict[bytes, bytes]:
+        def push(top: bytes, paths: Iterable[bytes]) -> dict[bytes, bytes]:
             sent = send.Sent()
-            send.push(argv, paths, sent, advance)
+            begin = top + b"/" if top else b""
+            limit = self._config.backup.bandwidth_limit_kib
+            argv = send.push_arguments(
+                self._connection.remote_shell, f"{HOST_ALIAS}:/delta/", limit, begin.decode("ascii")
+            )
+            send.push(argv, paths, sent, advance, top=begin)
             if may_be_barred and send.is_barred(sent.complaints):
                 raise _BarredError
             _judge(sent)
@@ -329,6 +366,15 @@ class Run:
 
     def _sign(self) -> list[Problem]:
         return list(sign_pending(self._connection, self._state, self._config.server.identity_file))
+
+
+def _tops(sources: Iterable[bytes]) -> list[bytes]:
+    """Those of ``sources`` in which a run of rsync may begin, without those inside of others."""
+    tops: list[bytes] = []
+    for path in sorted(sources, key=manifest.order):
+        if _PLAIN(path) and not (tops and manifest.at_or_below(path, tops[-1])):
+            tops.append(path)
+    return tops
 
 
 def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

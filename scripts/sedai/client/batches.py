@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from sedai.client.plan import Planned, Step
@@ -12,7 +11,10 @@ from sedai.core import manifest
 
 SIZE = 100_000
 
-Push = Callable[[Iterable[bytes]], dict[bytes, bytes]]
+# A run of rsync costs about what so many entries cost that begin further up: its receiver looks up each step of each path.
+WORTH_A_RUN = 4_000
+
+Push = Callable[[bytes, Iterable[bytes]], dict[bytes, bytes]]
 # What all names of one inode have in common: inode, ctime, mtime, size.
 _Group = tuple[bytes, ...]
 
@@ -22,26 +24,29 @@ class Plan:
     """A plan to send: ``begin`` reads its ``length`` items from the start, ``linked`` of them have further names.
 
     ``partial``: directories that hold more than the plan has of them, or something with further names. What is in any other
-    new directory is sent by the name of the directory.
+    new directory is sent by the name of the directory. ``tops``: directories in which a run may begin, none inside another.
     """
 
     begin: Callable[[], Iterator[Planned]]
     length: int
     linked: int
     partial: Container[bytes]
+    tops: Collection[bytes] = ()
 
 
 def send(plan: Plan, push: Push) -> Iterator[tuple[Planned, bytes]]:
     """Send a plan; yields each of its items, in order, when it was sent, with the digest that rsync told or nothing.
 
-    ``push`` sends paths and returns the digests of files by path. Names of shared inodes go in one batch, or they would not
+    ``push`` sends paths, all of them below the directory that it is given first, and returns the digests of files by path; the
+    paths are relative to that, those of the digests are not. Names of shared inodes go in one batch, or they would not
     stay one.
     """
     groups = send_linked((item for item in plan.begin() if item.linked), push) if plan.linked else {}
     asked, answered = to_name(plan.begin(), plan.partial), plan.begin()
     digests: dict[bytes, bytes] = {}  # what lies in a directory that was named may come much later in the plan
     for _ in range(0, plan.length, SIZE):
-        digests |= _push((path for path in itertools.islice(asked, SIZE) if path), push)
+        for top, some in pieces(itertools.islice(asked, SIZE), plan.tops):
+            digests |= push(top, some)
         for item in itertools.islice(answered, SIZE):
             yield item, groups.get(_group(item), b"") if item.linked else digests.pop(item.path, b"")
 
@@ -69,17 +74,45 @@ def to_name(planned: Iterable[Planned], partial: Container[bytes]) -> Iterator[b
 def send_linked(items: Iterable[Planned], push: Push) -> dict[_Group, bytes]:
     """Send names of shared inodes; rsync tells the digest of one name of each, which is that of all."""
     items = list(items)
-    digests = _push((item.path for item in items), push)
+    digests = push(b"", (item.path for item in items)) if items else {}
     return {_group(item): digests[item.path] for item in items if item.path in digests}
 
 
-def _push(paths: Iterator[bytes], push: Push) -> dict[bytes, bytes]:
-    first = next(paths, None)
-    if first is None:
-        return {}
-    digests = push(itertools.chain([first], paths))
-    collections.deque(paths, maxlen=0)  # where rsync ended early
-    return digests
+def pieces(names: Iterable[bytes], tops: Iterable[bytes]) -> Iterator[tuple[bytes, Iterable[bytes]]]:
+    """``names`` by the directory in which their run begins, and relative to it: one of ``tops``, or (empty) the root.
+
+    An empty name stands for an entry that comes by the name of a directory before it. A run of its own is for many entries, or
+    for all.
+    """
+    prefixes = [top + b"/" for top in tops]
+    current = inside = b""
+
+    def prefix(name: bytes) -> bytes:
+        nonlocal current, inside
+        if name:
+            if not current or not name.startswith(current):
+                current = next(filter(name.startswith, prefixes), b"")
+            inside = current if name != current else b""  # the directory itself is in the one above
+        return inside
+
+    few: list[tuple[bytes, list[bytes]]] = []
+    for top, some in itertools.groupby(names, prefix):
+        first = list(itertools.islice(some, WORTH_A_RUN))
+        named = filter(None, itertools.chain(first, some))  # noqa: B031  what is left of it
+        if (name := next(named, None)) is None:
+            continue
+        if len(first) < WORTH_A_RUN:
+            few.append((top, [name, *named]))
+        else:
+            yield _below(top, itertools.chain([name], named))
+    if len(few) == 1:
+        yield _below(*few[0])
+    elif few:
+        yield b"", [name for _, some_names in few for name in some_names]
+
+
+def _below(prefix: bytes, names: Iterable[bytes]) -> tuple[bytes, Iterable[bytes]]:
+    return prefix[:-1], (name[len(prefix) :] for name in names)
 
 
 def _group(item: Planned) -> _Group:

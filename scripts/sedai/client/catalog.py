@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from sedai.client import scratch
 from sedai.client.connection import Connection
 from sedai.client.state import State, fetch_manifest
+from sedai.core import manifest
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation
 
@@ -137,8 +139,20 @@ def fetched(connection: Connection, state: State, record: Record) -> Iterator[Pa
     # Not in the state directory: several may restore at a time.
     with scratch.directory() as directory:
         path = directory / "manifest"
-        fetch_manifest(connection, str(record["generation"]), trusted_digest(state, record), path)
+        sha256 = trusted_digest(state, record)
+        if not _is_at_hand(state, sha256, path):
+            fetch_manifest(connection, str(record["generation"]), sha256, path)
         yield path
+
+
+def _is_at_hand(state: State, sha256: str, copy: Path) -> bool:
+    """Whether this client has the manifest itself, as the base of the next backup; ``copy`` is one then."""
+    if sha256 not in list(state.sealed().values())[-1:]:
+        return False
+    with contextlib.suppress(OSError, IntegrityError):
+        shutil.copyfile(state.base, copy)  # a backup may replace it meanwhile
+        return manifest.sha256(copy) == sha256
+    return False
 
 
 def tree_path(path: Path) -> bytes:

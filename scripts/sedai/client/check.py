@@ -8,16 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sedai.client import tamper
+from sedai.client import catalog, tamper
 from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
 from sedai.client.finding import Finding
 from sedai.client.program import Context, Result
-from sedai.client.progress import Reporter, size
 from sedai.client.signing import verifier
 from sedai.core import wire
+from sedai.core.counted import counted
 from sedai.core.errors import UsageError
 from sedai.core.generation import Generation
+from sedai.core.progress import Reporter, size
 
 _WATCH_HOURS = 24
 
@@ -52,7 +53,7 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         status = connection.ask("status", {})
         if not status["newest"]:
             raise UsageError("There is no generation yet.", "Run backup_data.py first.")
-        with reporter.steps(f"check ({level})", 0) as advance:
+        with reporter.steps(f"check ({level})", _entries(connection, generation) if reporter.live else 0) as advance:
 
             def listen(answer: dict[str, Any]) -> None:
                 answers.take(answer)
@@ -64,6 +65,9 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         listed = connection.ask("list", {"signatures": True})["generations"]
     rewritten, unsigned = _rewritten(context.config, memory, listed, verified["manifests"])
     findings = [*answers.findings, *rewritten]
+    last = tamper.gone(memory.sealed, (known["generation"] for known in listed))
+    if last and not any(finding.code == "gone" for finding in findings):  # by a server that has its own word for it
+        findings.append(Finding("gone", last, "", "the generation that was sealed last", "neither it nor a later one"))
     damaged = {finding.generation for finding in findings}
     findings += freshness(status["newest"], time.time(), status["time"], context.config.backup.max_age_hours)
     findings += unwatched(status.get("watch_ran"), status["time"])
@@ -74,7 +78,8 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         "files": verified["files"],
         "read_files": verified["read_files"],
         "read_bytes": verified["read_bytes"],
-        "unsigned": unsigned,
+        "unsigned": list(unsigned.sealed),
+        "imported": list(unsigned.imported),
         "findings": [finding.__dict__ for finding in findings],
     }
     whole = [name for name in verified["checked"] if name not in damaged]
@@ -82,13 +87,21 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
     return Result([str(finding) for finding in findings], record, whole[-1] if whole else "", notes=lacking)
 
 
+def _entries(connection: Connection, generation: str) -> int:
+    """How many are to be checked, for the time that is left; those whose record can't be read are told later."""
+    records = catalog.generations(connection)
+    if generation == "latest":
+        records = records[-1:]
+    return sum(int(one.get("entries", 0)) for one in records if generation in ("all", "latest", one["generation"]))
+
+
 def _rewritten(
     config: ClientConfig, memory: tamper.Memory, listed: Iterable[Mapping[str, Any]], manifests: Mapping[str, str]
-) -> tuple[list[Finding], list[str]]:
+) -> tuple[list[Finding], tamper.Unsigned]:
     """What was rewritten on the server, and which generations nobody signed."""
     shown = tamper.shown(listed)
     if shown is None:
-        return [*tamper.tampered(manifests, memory.sealed), *tamper.not_shown(memory)], []
+        return [*tamper.tampered(manifests, memory.sealed), *tamper.not_shown(memory)], tamper.Unsigned()
     with verifier(config.client, config.server) as verify:
         return list(tamper.judge(shown, manifests, memory, verify)), tamper.unsigned(shown, memory)
 
@@ -127,12 +140,21 @@ def summary(result: Result) -> str:
         return ""
     names = record["checked"]
     which = names[0] if len(names) == 1 else f"{len(names)} generations"
-    read = f", {record['read_files']} files with {size(record['read_bytes'])} read" if record["level"] == "full" else ""
-    lines = [f"Checked {which} ({record['level']}): {record['entries']} entries{read}."]
+    read = (
+        f", {counted(record['read_files'], 'file')} with {size(record['read_bytes'])} read"
+        if record["level"] == "full"
+        else ""
+    )
+    lines = [f"Checked {which} ({record['level']}): {counted(record['entries'], 'entry')}{read}."]
     if record.get("unsigned"):
-        lines.append(f"{len(record['unsigned'])} generation(s) were sealed before this machine signed them, or by a run that "
-                     f"broke off: nobody can tell whether they were rewritten.")  # fmt: skip
+        lines.append(f"{counted(len(record['unsigned']), 'generation')}, sealed before this machine signed any or by a run that "
+                     f"broke off: nobody can tell whether anything was rewritten.")  # fmt: skip
+    if record.get("imported"):
+        lines.append(f"{counted(len(record['imported']), 'generation')}, imported from another program and not signed: nobody can "
+                     f"tell whether anything was rewritten.")  # fmt: skip
     lines += [f"PROBLEM {line}" for line in result.findings]
     lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
-    lines.append("Everything is as it was sealed." if not result.findings else f"{len(result.findings)} problem(s).")
+    lines.append(
+        "Everything is as it was sealed." if not result.findings else f"{counted(len(result.findings), 'problem')}."
+    )
     return "\n".join(lines) + "\n"

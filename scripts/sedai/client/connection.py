@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from sedai.client import scratch
 from sedai.client.config import Server
@@ -101,6 +102,41 @@ class Connection:
             )
         return self.result
 
+    @contextlib.contextmanager
+    def reading(self, verb: str, request: dict[str, Any], feed: Iterable[bytes]) -> Iterator[Answers]:
+        """Ask ``verb`` with ``feed`` behind the request; the answer is not of lines alone, and is read by the caller.
+
+        Raises:
+            UnreachableError: SSH failed.
+            SedaiError: the gate refused, with its own words; or it fell silent.
+        """
+        with tempfile.TemporaryFile(
+            dir=self._config.parent
+        ) as asked:  # a pipe would have to be fed while answers are read
+            wire.write_object(asked, request | {"protocol": wire.PROTOCOL})
+            asked.writelines(feed)
+            asked.seek(0)
+            process = subprocess.Popen(
+                [*self._ssh, HOST_ALIAS, verb],
+                stdin=asked,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(),
+            )
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            with process.stdout:
+                answers = Answers(process.stdout)
+                yield answers
+                answers.end()
+        except EOFError as error:
+            complaint = process.stderr.read().decode(errors="replace").strip()
+            raise _broken(self._server, verb, process.wait(), complaint) from error
+        finally:
+            process.terminate()  # where it has not ended, nobody listens any more
+            process.stderr.close()
+            process.wait()
+
     def stream(
         self,
         verb: str,
@@ -108,7 +144,7 @@ class Connection:
         feed: Iterable[bytes],
         on_object: Callable[[dict[str, Any]], None],
     ) -> Iterator[bytes]:
-        """Ask ``verb``, write ``feed`` behind the request, and yield the answer's raw lines (those not JSON objects).
+        """Ask ``verb`` at once, with ``feed`` behind the request; returns the answer's raw lines (those not JSON objects).
 
         Objects other than the last go to ``on_object``; the last one's ``result`` is then in :attr:`result`.
         """
@@ -120,24 +156,27 @@ class Connection:
             stderr=subprocess.PIPE,
             env=environment(),
         )
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        try:
+            wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
+            process.stdin.writelines(feed)
+            process.stdin.close()
+        except BrokenPipeError:  # the gate's answer says why it hung up
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        return self._answers(process, verb, on_object)
+
+    def _answers(
+        self, process: subprocess.Popen[bytes], verb: str, on_object: Callable[[dict[str, Any]], None]
+    ) -> Iterator[bytes]:
+        assert process.stdout is not None and process.stderr is not None
         finished = False
         try:
-            try:
-                wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
-                process.stdin.writelines(feed)
-                process.stdin.close()
-            except BrokenPipeError:  # the gate's answer says why it hung up
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.close()
             for line in process.stdout:
                 if not line.startswith(b"{"):
                     yield line
                     continue
-                answer = wire.read_object(line)
-                if "error" in answer:
-                    kind = KINDS.get(str(answer.get("kind")), ServerError)
-                    raise kind(str(answer["error"]), str(answer.get("hint", "")))
+                answer = _object(line)
                 if "result" in answer:
                     self.result = answer["result"]
                     finished = True
@@ -152,15 +191,59 @@ class Connection:
             raise _broken(self._server, verb, status, complaint)
 
 
+class Answers:
+    """What the gate says, part by part. Each method raises EOFError where it falls silent, or the refusal that it tells."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def line(self) -> bytes:
+        """The next line, which is no object."""
+        line = self._stream.readline(wire.LONGEST_LINE)
+        if line.startswith(b"{"):
+            _object(line)
+        if line[-1:] != b"\n" or line.startswith(b"{"):
+            raise EOFError
+        return line
+
+    def bytes(self, count: int) -> bytes:
+        """So many bytes."""
+        found = self._stream.read(count)
+        if len(found) < count:
+            raise EOFError
+        return found
+
+    def end(self) -> None:
+        """Nothing comes any more but the result."""
+        line = self._stream.readline(wire.LONGEST_LINE)
+        if not line.startswith(b"{") or "result" not in _object(line):
+            raise EOFError
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """One object of an answer.
+
+    Raises:
+        SedaiError: it is a refusal.
+    """
+    answer = wire.read_object(line)
+    if "error" in answer:
+        kind = KINDS.get(str(answer.get("kind")), ServerError)
+        raise kind(str(answer["error"]), str(answer.get("hint", "")))
+    return answer
+
+
 def _ignore(answer: dict[str, Any]) -> None:
     """Progress that nobody looks at."""
 
 
 def _unreachable(server: Server, complaint: str) -> UnreachableError:
+    # By the same way: what a jump host has to say is told by hand alone, as ssh keeps it to itself for a master connection.
+    way = "".join(f"-o {shlex.quote(option)} " for option in server.ssh_options)
     return UnreachableError(
         f"The server can't be reached as {server.account}@{server.host} port {server.port}: "
         f"{complaint or 'the connection broke'}",
-        f"Try: ssh -p {server.port} -i {server.identity_file} -o UserKnownHostsFile={server.known_hosts_file} "
+        f"Try: ssh {way}-p {server.port} -i {server.identity_file} -o UserKnownHostsFile={server.known_hosts_file} "
         f"{server.account}@{server.host} status",
     )
 

@@ -10,10 +10,10 @@ from typing import Any
 from sedai.client import catalog, find
 from sedai.client.connection import Connection
 from sedai.client.find import Version
-from sedai.client.progress import size
 from sedai.core import wire
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation
+from sedai.core.progress import size
 
 # Problems that mean that the right bytes can't come back. Owner, mode and time the client sets from the manifest.
 _BYTES_LOST = frozenset({"missing", "content", "size", "kind", "unreadable"})

@@ -18,11 +18,12 @@ from sedai.client.databases import scratch
 from sedai.client.databases.notes import GLOBALS
 from sedai.client.databases.staging import DIRECTORY as DUMPS
 from sedai.client.program import Context, Result
-from sedai.client.progress import Reporter, size
 from sedai.client.state import State, fetch_manifest
 from sedai.core import lock, manifest
+from sedai.core.counted import counted
 from sedai.core.errors import SedaiError, StoppedError, UnreachableError
 from sedai.core.manifest import Entry
+from sedai.core.progress import Reporter, size
 
 EVERY_HOURS = 31 * 24.0
 
@@ -166,7 +167,9 @@ class _Run:
         with self._restored([_path(entry) for entry in chosen], "files") as back:
             self._files = back.done
         self.report.findings += back.findings
-        self._reporter.say(f"files: {self._files.files} ({size(self._files.bytes)}), {len(back.findings)} findings")
+        self._reporter.say(
+            f"files: {self._files.files:,} ({size(self._files.bytes)}), {counted(len(back.findings), 'finding')}"
+        )
 
     def _bring_back_canary(self, entries: Sequence[Entry]) -> None:
         staging = self._config.staging_directory
@@ -182,9 +185,7 @@ class _Run:
         # The canary's own words say the same, better.
         self.report.findings += self._kept.not_kept or back.findings
         lost = len(self._kept.not_kept)
-        self._reporter.say(
-            f"canary: {f'{lost} things are not as they were' if lost else 'all hard cases are as they were'}"
-        )
+        self._reporter.say(f"canary: {f'not as it was: {lost}' if lost else 'all hard cases are as they were'}")
 
     def _load(self, entry: Database, dumps: Sequence[Entry]) -> None:
         staging = self._config.staging_directory
@@ -196,10 +197,16 @@ class _Run:
         with self._restored([directory], "dumps") as back:
             self.report.findings += back.findings
             drill_databases.load_all(
-                back.at(directory), self._place, self._wishes.databases, self._server, self.report, back.findings
+                back.at(directory),
+                self._place,
+                self._wishes.databases,
+                self._server,
+                self.report,
+                back.findings,
+                self._reporter,
             )
         for loaded in self.report.loaded[before:]:
-            self._reporter.say(f"database {loaded.name}: {loaded.tables} tables, {loaded.rows:,} rows, "
+            self._reporter.say(f"database {loaded.name}: {counted(loaded.tables, 'table')}, {counted(loaded.rows, 'row')}, "
                                f"{loaded.seconds:.1f} s{'' if loaded.ok else '; NOT AS IT WAS'}")  # fmt: skip
 
     def _refuse_without_space(self, wanted: int) -> None:
@@ -267,12 +274,12 @@ def summary(result: Result) -> str:
     if "seed" not in record:
         return ""
     databases = [database for database in record["databases"] if not database["name"].endswith(f"/{GLOBALS}")]
-    parts = [f"{record['files']:,} files ({size(record['bytes'])})"]
+    parts = [f"{counted(record['files'], 'file')} ({size(record['bytes'])})"]
     if databases:
         tables, rows = (sum(database[key] for database in databases) for key in ("tables", "rows"))
-        parts.append(f"{len(databases)} databases ({tables} tables, {rows:,} rows)")
+        parts.append(f"{counted(len(databases), 'database')} ({counted(tables, 'table')}, {counted(rows, 'row')})")
     problems = len(result.findings)
-    end = f"{problems} problem(s)" if problems else "everything came back as it was"
+    end = counted(problems, "problem") if problems else "everything came back as it was"
     lines = [f"PROBLEM {line}" for line in result.findings]
     lines += [f"Note: {line}" for line in record["remarks"]]
     lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]

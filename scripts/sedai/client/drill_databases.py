@@ -17,6 +17,7 @@ from sedai.client.databases.notes import GLOBALS, SUFFIX, Notes, age, differing,
 from sedai.core import wire
 from sedai.core.errors import IntegrityError, SedaiError, StoppedError, UsageError
 from sedai.core.manifest import Entry
+from sedai.core.progress import Reporter, Watch
 
 Server = Callable[[str, Path], AbstractContextManager[Engine]]
 
@@ -89,7 +90,7 @@ def choose(dumps: Mapping[str, Sequence[Entry]], configured: Mapping[str, Databa
 
 
 def load_all(directory: Path, place: Path, asked: Sequence[str], server: Server, report: Report,
-             damaged: Sequence[str]) -> None:  # fmt: skip
+             damaged: Sequence[str], reporter: Reporter) -> None:  # fmt: skip
     """Load the dumps that were restored into ``directory``, which are those of one entry of the configuration.
 
     ``place``: where the server's files may lie. ``damaged``: what the restore found, in words. Nothing that fails stops
@@ -106,7 +107,8 @@ def load_all(directory: Path, place: Path, asked: Sequence[str], server: Server,
                 with_accounts = False
                 while remaining:
                     notes = remaining.pop(0)
-                    loaded = _load(engine, directory, notes, with_accounts=with_accounts, report=report)
+                    with reporter.watched(f"load {notes.name}", notes.bytes) as watch:
+                        loaded = _load(engine, directory, notes, watch, with_accounts=with_accounts, report=report)
                     if any(f"/{wire.text(notes.file.encode())}" in line for line in damaged):
                         loaded = replace(loaded, ok=False)
                     with_accounts = with_accounts or (loaded.ok and loaded.globals)
@@ -133,7 +135,9 @@ def _read(directory: Path, report: Report) -> Iterator[Notes]:
         yield notes
 
 
-def _load(engine: Engine, directory: Path, notes: Notes, *, with_accounts: bool, report: Report) -> Loaded:
+def _load(
+    engine: Engine, directory: Path, notes: Notes, watch: Watch, *, with_accounts: bool, report: Report
+) -> Loaded:
     started = time.monotonic()
     accounts = notes.database == GLOBALS
     counted: dict[str, int] = {}
@@ -141,7 +145,7 @@ def _load(engine: Engine, directory: Path, notes: Notes, *, with_accounts: bool,
     try:
         # Without their accounts everything belongs to the account that loads; SQLite's owner is the file's.
         owners = with_accounts and notes.kind != "sqlite"
-        told = engine.load(directory / notes.file, notes, notes.database, owners=owners)
+        told = engine.load(directory / notes.file, notes, notes.database, owners=owners, watch=watch)
         if accounts:
             problems += told
         else:

@@ -14,11 +14,11 @@ from sedai.client import catalog
 from sedai.client.connection import Connection
 from sedai.client.nearest import nearest
 from sedai.client.program import Context
-from sedai.client.progress import size
 from sedai.client.state import State
 from sedai.core import manifest, wire
 from sedai.core.errors import ExitCode, IntegrityError, ServerError, UsageError
 from sedai.core.manifest import Entry
+from sedai.core.progress import size
 
 _KINDS = {"d": "directory", "p": "FIFO", "c": "character device", "b": "block device"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sedai.core.counted import counted
+
 
 @dataclass(frozen=True)
 class Incident:
@@ -33,13 +35,13 @@ class Alert:
 _SUBJECTS = {
     "en": {
         "backup_failed": "[sedai] {client}: backup FAILED",
-        "backup_findings": "[sedai] {client}: backup done, {count} finding(s)",
+        "backup_findings": "[sedai] {client}: backup done, {findings}",
         "backup_paused": "[sedai] {client}: NO backup, backups are paused",
         "after_failed": "[sedai] {client}: backup done, but a command after it FAILED",
         "check_failed": "[sedai] {client}: integrity check could not run",
-        "check_findings": "[sedai] {client}: integrity check found {count} problem(s)",
+        "check_findings": "[sedai] {client}: integrity check found {problems}",
         "drill_failed": "[sedai] {client}: restore drill could not run",
-        "drill_findings": "[sedai] {client}: restore drill found {count} problem(s)",
+        "drill_findings": "[sedai] {client}: restore drill found {problems}",
     },
     "ja": {
         "backup_failed": "[sedai] {client}: バックアップ失敗",
@@ -139,7 +141,10 @@ def compose_over(program: str, key: str, client: str, last_good: str, language: 
 def compose(incident: Incident, client: str, log_file: str, language: str) -> Alert:
     """The mail about ``incident`` in ``language`` (``en`` or ``ja``)."""
     labels = _LABELS[language]
-    subject = _SUBJECTS[language][incident.kind].format(client=client, count=len(incident.details))
+    count = len(incident.details)
+    subject = _SUBJECTS[language][incident.kind].format(
+        client=client, count=count, findings=counted(count, "finding"), problems=counted(count, "problem")
+    )
     shown = [detail[:_LONGEST_DETAIL] for detail in incident.details[:_SHOWN_DETAILS]]
     if len(incident.details) > len(shown):
         shown.append(labels["more"].format(count=len(incident.details) - len(shown), log=log_file))

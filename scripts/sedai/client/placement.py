@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from sedai.client import target
-from sedai.client.unfinished import Progress
+from sedai.client import target, unfinished
+from sedai.client.unfinished import PARTIAL, Progress
 from sedai.core import manifest, wire
 from sedai.core.manifest import Entry, LinkGroup
 from sedai.core.selection import Taken, ancestors
@@ -38,13 +38,17 @@ class Action(enum.Enum):
     ATTRIBUTES = b"A"  # a directory that is there gets its old attributes
     KEEP = b"K"  # a directory that is there stays as it is
     SAME = b"="  # exactly this is there
+    BROUGHT = b"B"  # it was brought without rsync, a file with the bytes that it should have
     LINK = b"L"  # another name of the same inode is there: only the name is made
     LEAVE_OUT = b"X"  # a device, which this account can't make
     STAY = b"O"  # something else is there, here or in the place of a directory above, and stays
 
 
-WRITTEN = frozenset({Action.SEND, Action.REPLACE, Action.ATTRIBUTES, Action.LINK})
+WRITTEN = frozenset({Action.SEND, Action.REPLACE, Action.ATTRIBUTES, Action.BROUGHT, Action.LINK})
 SENT = frozenset({Action.SEND, Action.REPLACE, Action.ATTRIBUTES})
+_ACTIONS = {action.value: action for action in Action}
+_NOWHERE = b"\0"  # no path begins with it
+_DEVICES = frozenset({b"c", b"b"})
 
 
 class Placed(NamedTuple):
@@ -82,7 +86,11 @@ class _Name(NamedTuple):
 
 
 class Placement:
-    """What is done with each entry; ``root`` is prefixed to the paths, ``existing`` says what becomes of what is there."""
+    """What is done with each entry; ``root`` is prefixed to the paths, ``existing`` says what becomes of what is there.
+
+    :attr:`linked`: the names that are sent of files which have several. :attr:`has_parts_name`: whether something of the
+    generation is called like the directory in which rsync keeps the parts of files.
+    """
 
     def __init__(self, path: Path, root: bytes, progress: Progress, existing: Existing) -> None:
         self._file = path
@@ -92,34 +100,128 @@ class Placement:
         self._privileged = target.privileged()
         self._kept: dict[bytes, int] = {}
         self._barred: set[bytes] = set()
+        # Where nothing is, nothing need be looked at; where something makes way, rsync has to do it name by name.
+        self._absent = self._replaced = _NOWHERE
+        self._partial: set[bytes] = {b""}
         self._groups: dict[LinkGroup, list[_Name]] = {}
         self._leaders: dict[bytes, bytes] = {}
+        self.linked: set[bytes] = set()
+        self.has_parts_name = False
         self.tally = Tally()
 
     def decide(self, lines: Iterable[Taken]) -> None:
         """Look at the place of each entry. Notes in the progress which directories are made, and which keep their times."""
         with self._file.open("wb") as stream:
             for taken in lines:
-                entry = manifest.decode(taken.line)
-                action = self._decide(entry, chosen=taken.chosen)
-                if taken.chosen:
-                    self._count(entry, action)
+                action = self._below_nothing(taken) if taken.path.startswith(self._absent) else self._look(taken)
                 stream.write(action.value + taken.line)
-                if action in WRITTEN and action is not Action.ATTRIBUTES:
-                    self._will_write(entry, action)
         self._settle_links()
+        self._keep_groups_together()
+
+    def decide_again(self, rows: Iterable[tuple[Action, bytes]]) -> None:
+        """Take ``rows`` for what was decided; they may come from :meth:`rows`."""
+        again = self._file.with_name("placement.new")
+        with again.open("wb") as stream:
+            for action, line in rows:
+                stream.write(action.value + line)
+        again.rename(self._file)
+
+    def is_made(self, directory: bytes) -> bool:
+        """Whether ``directory`` is one that this restore makes, or made before it broke off."""
+        return self._progress.is_ours(directory)
+
+    def rows(self) -> Iterator[tuple[Action, bytes]]:
+        """What is done, and the manifest's line, of everything that was decided, in walk order."""
+        with self._file.open("rb") as stream:
+            for stored in stream:
+                line = stored[1:]
+                yield self.action(stored[:1], line), line
+
+    def action(self, value: bytes, line: bytes) -> Action:
+        """What ``value``, as it was noted of the manifest's ``line``, stands for now."""
+        return Action.LINK if self._leaders and manifest.line_path(line) in self._leaders else _ACTIONS[value]
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The rows as they were noted, about ``size`` bytes at a time: the value of the action, and the line."""
+        with self._file.open("rb") as stream:
+            while block := b"".join(stream.readlines(size)):
+                yield block
 
     def entries(self) -> Iterator[Placed]:
-        """Everything that was decided, in walk order."""
-        with self._file.open("rb") as stream:
-            for line in stream:
-                entry = manifest.decode(line[1:])
-                action = Action.LINK if entry.path in self._leaders else Action(line[:1])
-                yield Placed(action, entry)
+        """As :meth:`rows`, with the lines decoded."""
+        return (Placed(action, manifest.decode(line)) for action, line in self.rows())
 
-    def leader(self, path: bytes) -> bytes:
-        """The name that ``path`` becomes a further name of."""
-        return self._leaders[path]
+    def is_whole(self, directory: bytes) -> bool:
+        """Whether ``directory``, which is sent, is sent with all that the generation has below it, and nothing is there yet."""
+        return directory not in self._partial
+
+    def leave_out(self, paths: Iterable[bytes]) -> None:
+        """``paths`` are not sent, or must not be: they and what lies above them can't be sent as a whole."""
+        for path in paths:
+            self._partial.add(path)
+            self._is_partial(path)
+        self._keep_groups_together()
+
+    def links(self) -> Iterable[tuple[bytes, bytes]]:
+        """Paths that become further names of a file that is there, and a name of it."""
+        return self._leaders.items()
+
+    def _below_nothing(self, taken: Taken) -> Action:
+        """As :meth:`_look`, of what lies in a directory that is not there."""
+        _, kind, size, _, _, _, _, nlink, _ = taken.line.split(b"\t", 8)
+        action = Action.SEND
+        if kind in _DEVICES and not self._privileged:
+            action = Action.LEAVE_OUT
+        if nlink != b"1" or not size.isdigit() or not manifest.is_safe(taken.path):
+            self._note_name(manifest.decode(taken.line), action, None)
+        if taken.chosen:
+            self._count(taken.path, action, int(size) if kind == b"f" else None)
+        self._note_partial(taken, action, is_directory=kind == b"d")
+        return action
+
+    def _look(self, taken: Taken) -> Action:
+        entry = manifest.decode(taken.line)
+        action = self._decide(entry, chosen=taken.chosen)
+        if taken.chosen:
+            self._count(entry.path, action, entry.size if entry.kind == "f" else None)
+        if action in WRITTEN and action is not Action.ATTRIBUTES:
+            self._will_write(entry, action)
+        self._note_partial(taken, action, is_directory=entry.kind == "d")
+        if entry.kind == "d" and action is Action.SEND:
+            self._absent = entry.path + b"/"
+        elif entry.kind == "d" and action is Action.REPLACE:
+            self._replaced = entry.path + b"/"
+        return action
+
+    def _note_partial(self, taken: Taken, action: Action, *, is_directory: bool) -> None:
+        path = taken.path
+        if path.endswith(PARTIAL):
+            self.has_parts_name = True  # rsync passes over its own
+        elif action is Action.SEND and taken.chosen and not path.startswith(self._replaced):
+            return
+        if is_directory:
+            self._partial.add(path)
+        self._is_partial(path)
+
+    def _is_partial(self, path: bytes) -> None:
+        """Nothing above ``path`` is sent as a whole."""
+        while (path := path.rpartition(b"/")[0]) not in self._partial:
+            self._partial.add(path)
+
+    def _keep_groups_together(self) -> None:
+        """All names of an inode go the same way: as a part of something whole, or by name. Else they would not stay one."""
+        settled = False
+        while not settled:
+            settled = True
+            for names in self._groups.values():
+                sent = [name.path for name in names if name.action in SENT and name.path not in self._leaders]
+                whole = [path.rpartition(b"/")[0] not in self._partial for path in sent]
+                if any(whole) and not all(whole):
+                    for path in sent:
+                        self._is_partial(path)
+                    settled = False
+        self.linked = {name.path for names in self._groups.values() for name in names
+                       if name.action in SENT and name.path not in self._leaders}  # fmt: skip
 
     def _decide(self, entry: Entry, *, chosen: bool) -> Action:
         place = self._root + b"/" + entry.path
@@ -160,6 +262,8 @@ class Placement:
     def _came_before(self, place: bytes, status: os.stat_result, entry: Entry) -> bool:
         """Whether the restore that broke off made this: only what rsync leaves to the comparison is not set yet."""
         made_since = status.st_ctime >= self._progress.began
+        if entry.kind == "f":
+            return made_since and unfinished.is_ours(status) and self._progress.is_ours(entry.path.rpartition(b"/")[0])
         return made_since and entry.kind in "lpcb" and set(target.differs(place, status, entry)) <= target.MENDED
 
     def _directory(self, entry: Entry, status: os.stat_result, *, restored: bool) -> Action:
@@ -173,22 +277,23 @@ class Placement:
         if len(self.tally.first_in_the_way) < SHOWN:
             self.tally.first_in_the_way.append(path)
 
-    def _count(self, entry: Entry, action: Action) -> None:
+    def _count(self, path: bytes, action: Action, size: int | None) -> None:
+        """``size``: of a file, else None."""
         tally = self.tally
         if action is Action.LEAVE_OUT:
-            tally.left_out.append(entry.path)
+            tally.left_out.append(path)
         if action in (Action.LEAVE_OUT, Action.STAY):
             return
         tally.entries += 1
-        if entry.kind != "f":
+        if size is None:
             return
         tally.files += 1
-        tally.size += entry.size
+        tally.size += size
         if action is Action.SAME:
             tally.there_files += 1
         else:
             tally.send_files += 1
-            tally.send_bytes += entry.size
+            tally.send_bytes += size
 
     def _will_write(self, entry: Entry, action: Action) -> None:
         if action is Action.SEND:
@@ -217,6 +322,7 @@ class Placement:
                 if name.action is Action.SAME and self._existing is Existing.KEEP:
                     continue  # the comparison tells that it is no name of the other
                 self._leaders[name.path] = leader.path
+                self._is_partial(name.path)
                 if name.action is Action.SAME:
                     # A file of its own with the same bytes: it is replaced by a name.
                     self._in_the_way(name.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Tally:
     send_files: int = 0
     send_bytes: int = 0
     linked: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Count in what ``other`` has."""
+        for each in dataclasses.fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     @property
     def entries(self) -> int:

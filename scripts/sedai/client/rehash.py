@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sedai.client import target
-from sedai.client.progress import Reporter
 from sedai.client.scan import Problem, signature
 from sedai.client.state import State, write_atomically
 from sedai.core import manifest, wire
+from sedai.core.counted import counted
 from sedai.core.manifest import Entry, LinkGroup
+from sedai.core.progress import Reporter
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def rehash(state: State, shares: int, reporter: Reporter, *, keep_notes: bool = 
     with reporter.steps("rehash", manifest.totals(state.base).entries) as advance:
         rehashed.problems += compare(manifest.read(state.base), chosen, rehashed, advance, root)
     if shares:
-        reporter.say(f"rehash: {rehashed.files} files read, {len(rehashed.problems)} have other bytes")
+        reporter.say(f"rehash: {counted(rehashed.files, 'file')} read, {len(rehashed.problems)} with other bytes")
     if keep_notes:
         rotten = frozenset(problem.path for problem in rehashed.problems)
         write_notes(state.rehash, Notes(notes.turns + (shares > 0), rotten))

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import os
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sedai.client import catalog, damage, find, room, scratch, send, target
+from sedai.client import catalog, damage, find, pulls, room, scratch, send, target
 from sedai.client.catalog import generations
-from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.comparison import Comparison
+from sedai.client.connection import HOST_ALIAS, SSH_FAILED, Connection
 from sedai.client.damage import Problem
+from sedai.client.destination import OTHERWISE, check_target
+from sedai.client.fetch import DiskFullError, Fetch
 from sedai.client.nearest import nearest
-from sedai.client.placement import SENT, SHOWN, WRITTEN, Action, Existing, Placement, shown
-from sedai.client.program import Context, given_path
-from sedai.client.progress import Reporter, size
+from sedai.client.placement import SENT, SHOWN, Existing, Placement, shown
+from sedai.client.pulls import Pull
 from sedai.client.state import State
-from sedai.client.target import privileged
-from sedai.client.unfinished import Leftovers, Memory, Progress, drop_partial
+from sedai.client.unfinished import Leftovers, Memory, Progress
 from sedai.core import manifest, wire
-from sedai.core.errors import ExitCode, IntegrityError, ProcessError, SedaiError, UsageError
+from sedai.core.errors import IntegrityError, ProcessError, SedaiError, ServerError, UnreachableError, UsageError
+from sedai.core.progress import Reporter
 from sedai.core.selection import Selection
 
 _SHOWN_COMPLAINTS = 10
-_ADD = "add --keep-existing (what is there and differs stays, the rest comes back) or --overwrite (what differs is replaced)."
 _SHOWN_IN_THE_WAY = 5
 _MAKE_ROOM = "The disk is full. First make room on it. "
 _READ_BY_NAME = 1000
+# As rsync ends where it could not write.
+_FULL = 11
 
 
 @dataclass
@@ -158,10 +159,10 @@ class _Restore:
         if self.root:
             os.makedirs(self.root, exist_ok=True)
         done = self._counted(placement)
-        complaints = self._transfer(placement, {path for path, problem in problems.items() if not problem.is_there})
+        complaints = self._transfer(placement, problems)
         findings = _left_out(placement)
         self._make_links(placement)
-        self._compare(placement, problems, findings, resumed=unfinished is not None)
+        self._compare(placement, problems, findings, progress, resumed=unfinished is not None)
         self._keep_times(progress)
         done.findings = [*self._kept(placement), *(f"damaged on the server: {problem}" for problem in problems.values()),
                          *complaints, *findings.lines()]  # fmt: skip
@@ -191,7 +192,7 @@ class _Restore:
 
     def _refuse_without_room(self, placement: Placement) -> None:
         if not self.ignore_space:
-            room.refuse_without(room.needed(placement.entries(), self.root))
+            room.refuse_without(room.needed(placement.rows(), self.root))
 
     def _kept(self, placement: Placement) -> list[str]:
         """What was there and stays, one line each."""
@@ -255,7 +256,8 @@ class _Restore:
 
     def _to_be_read(self, placement: Placement) -> list[bytes]:
         """What the server is asked to read: the entries to be sent where they are few, else all that is chosen."""
-        sent = (entry.path for action, entry in placement.entries() if action in SENT and entry.kind != "d")
+        sent = (manifest.line_path(line) for action, line in placement.rows()
+                if action in SENT and line.split(b"\t", 2)[manifest.KIND] != b"d")  # fmt: skip
         few = list(itertools.islice(sent, _READ_BY_NAME + 1))
         return few if len(few) <= _READ_BY_NAME else self.wanted
 
@@ -282,67 +284,77 @@ class _Restore:
             if entry.kind == "f" and action in SENT:
                 leftovers.adopt(self.root + b"/" + entry.path)
 
-    def _transfer(self, placement: Placement, lost: set[bytes]) -> list[str]:
-        """Let rsync bring what is missing; returns its complaints.
+    def _transfer(self, placement: Placement, problems: Mapping[bytes, Problem]) -> list[str]:
+        """Bring what is missing; returns rsync's complaints.
 
         Raises:
             ProcessError: it broke off.
         """
-        tally, sent = placement.tally, send.Sent()
-        if not any(action in SENT for action, _ in placement.entries()):
-            return []
+        tally = placement.tally
+        complaints: list[str] = []
+        lost = {path for path, problem in problems.items() if not problem.is_there}
+        keep_parts = not placement.has_parts_name
+        with self.reporter.transfer("restore", tally.send_files, tally.send_bytes) as advance:
+            try:
+                left = Fetch(placement, self.root, problems).carry_out(self.connection, self.generation, advance)
+            except DiskFullError as error:
+                raise self._broken_off(str(error), _FULL, _MAKE_ROOM) from error
+            except (ServerError, UnreachableError) as error:
+                raise self._broken_off(error.message, SSH_FAILED) from error
+            except OSError as error:
+                raise self._broken_off(str(error), _FULL) from error
+            for pull in pulls.plan(placement, lost, left):
+                if pull.recursive:
+                    pulls.make_way(self.root, pull)
+                complaints += self._judged(self._pull(pull, advance, keep_parts))
+        return _shortened(complaints)
+
+    def _pull(self, pull: Pull, advance: Callable[[int], None], keep_parts: bool) -> send.Sent:
         argv = send.pull_arguments(
             self.connection.remote_shell,
             f"{HOST_ALIAS}:/{self.generation}/",
-            os.fsdecode(self.root or b"/"),
-            ignore_existing=self.existing is not Existing.REPLACE,
+            os.fsdecode(self.root + b"/" + pull.top),
+            recursive=pull.recursive,
+            ignore_existing=pull.recursive or self.existing is not Existing.REPLACE,
+            keep_parts=keep_parts,
         )
-        feed = (entry.path for action, entry in placement.entries() if action in SENT and entry.path not in lost)
-        with self.reporter.transfer("restore", tally.send_files, tally.send_bytes) as advance:
-            send.push(argv, feed, sent, advance, (self.running,))
+        sent = send.Sent()
+        send.push(argv, pull.listed(), sent, advance, (self.running,))
+        return sent
+
+    def _judged(self, sent: send.Sent) -> list[str]:
+        """The complaints of an rsync that came to its end."""
         if sent.status in (0, 23, 24):
-            return _shortened(sent.complaints)
+            return sent.complaints
         if self.generation not in {str(record["generation"]) for record in generations(self.connection)}:
             raise SedaiError(
                 f"The generation {self.generation} was pruned while it was restored.",
                 "Restore from another one: restore_data.py list.",
             )
-        raise ProcessError(
-            f"Restoring broke off (rsync status {sent.status}): {' '.join(sent.complaints[-4:])}",
-            sent.status,
-            "",
-            f"{_MAKE_ROOM if room.is_lacking(sent.complaints) else ''}"
-            f"Run the same command again, with --generation {self.generation}: it goes on from there.",
-        )
+        words = f"rsync status {sent.status}: {' '.join(sent.complaints[-4:])}"
+        raise self._broken_off(words, sent.status, _MAKE_ROOM if room.is_lacking(sent.complaints) else "")
+
+    def _broken_off(self, words: str, status: int, first: str = "") -> ProcessError:
+        hint = f"{first}Run the same command again, with --generation {self.generation}: it goes on from there."
+        return ProcessError(f"Restoring broke off: {words}", status, "", hint)
 
     def _make_links(self, placement: Placement) -> None:
-        for action, entry in placement.entries():
-            if action is Action.LINK:
-                with contextlib.suppress(OSError):  # the comparison tells what was not linked
-                    target.link(self.root + b"/" + placement.leader(entry.path), self.root + b"/" + entry.path)
+        for path, leader in placement.links():
+            with contextlib.suppress(OSError):  # the comparison tells what was not linked
+                target.link(self.root + b"/" + leader, self.root + b"/" + path)
 
     def _compare(
-        self, placement: Placement, problems: dict[bytes, Problem], findings: target.Findings, *, resumed: bool
+        self,
+        placement: Placement,
+        problems: dict[bytes, Problem],
+        findings: target.Findings,
+        progress: Progress,
+        *,
+        resumed: bool,
     ) -> None:
-        """Mend and compare everything that was written; the directories last, when nothing in them changes any more."""
-        links = target.Links()
-        done = 0
+        comparison = Comparison(placement, self.root, spared=problems, resumed=resumed, is_ours=progress.is_ours)
         with self.reporter.steps("compare", placement.tally.entries) as advance:
-            for action, entry in placement.entries():
-                path = self.root + b"/" + entry.path
-                done += 1
-                if not done & 0xFF:
-                    advance(done)
-                if entry.kind == "d" or action in (Action.LEAVE_OUT, Action.STAY) or entry.path in problems:
-                    continue
-                status = target.compare(path, entry, findings) if action in WRITTEN else target.look(path)
-                if status is not None and not links.are_one(entry, status):
-                    findings.add("links", path)
-                if entry.kind == "f" and (action in WRITTEN or resumed):
-                    drop_partial(path)
-        for action, entry in placement.entries():
-            if entry.kind == "d" and action in WRITTEN and entry.path not in problems:
-                target.compare(self.root + b"/" + entry.path, entry, findings)
+            comparison.carry_out(findings, advance)
 
     def _keep_times(self, progress: Progress) -> None:
         """The directories that were there already have the times that they had."""
@@ -354,52 +366,6 @@ class _Restore:
                 continue  # another's directory: nothing was promised about it
 
 
-def check_target(root: bytes, unfinished: bool, existing: Existing) -> None:
-    """Refuse a target that can't be written to, or that holds something else than this restore.
-
-    Raises:
-        UsageError: with the reason.
-    """
-    if not root:
-        return
-    shown_root = wire.text(root)
-    if not os.path.lexists(root):
-        _refuse_impossible(root, shown_root)
-        return
-    if not os.path.isdir(root):
-        raise UsageError(f"{shown_root} is not a directory.", "Name a new directory with --to.")
-    try:
-        empty = not os.listdir(root)
-    except OSError as error:
-        raise UsageError(
-            f"{shown_root} can't be read: {error.strerror}.", "Name another directory with --to."
-        ) from error
-    if not os.access(root, os.W_OK | os.X_OK):
-        raise UsageError(f"{shown_root} can't be written to.", "Name another directory with --to.")
-    if not empty and not unfinished and existing is Existing.REFUSE:
-        raise UsageError(f"{shown_root} is not empty.", f"Name another directory, or {_ADD}")
-
-
-def _refuse_impossible(root: bytes, shown_root: str) -> None:
-    try:
-        os.lstat(root)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        raise UsageError(f"{shown_root:.80} can't be made: {error.strerror}.", "Name another one with --to.") from error
-    above = os.path.dirname(root)
-    while not os.path.lexists(above):
-        above = os.path.dirname(above)
-    if not os.path.isdir(above):
-        raise UsageError(
-            f"{shown_root} can't be made: {wire.text(above)} is not a directory.", "Name another one with --to."
-        )
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"{shown_root} can't be made: {wire.text(above)} can't be written to.", "Name another one with --to."
-        )
-
-
 def _in_the_way(placement: Placement) -> UsageError:
     tally = placement.tally
     first = shown(tally.first_in_the_way[:_SHOWN_IN_THE_WAY])
@@ -408,7 +374,7 @@ def _in_the_way(placement: Placement) -> UsageError:
     return UsageError(
         f"Nothing was restored: {first}{more} {exist} already, and not as in this generation "
         f"({tally.in_the_way} of {tally.entries}).",
-        f"Restore elsewhere with --to DIRECTORY, or {_ADD}",
+        f"Restore elsewhere with --to DIRECTORY, or {OTHERWISE}",
     )
 
 
@@ -429,87 +395,3 @@ def _shortened(complaints: Sequence[str]) -> list[str]:
     if len(told) <= _SHOWN_COMPLAINTS:
         return told
     return [*told[:_SHOWN_COMPLAINTS], f"… and {len(told) - _SHOWN_COMPLAINTS} more complaints of rsync"]
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``restore``."""
-    catalog.which_arguments(parser)
-    parser.add_argument(
-        "--to", type=given_path, metavar="DIR", help="restore below DIR, under the full path; default: in place"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument(
-        "--keep-existing", action="store_true", help="leave what is there and differs, list it, and restore the rest"
-    )
-    existing.add_argument("--overwrite", action="store_true", help="replace what is there and differs")
-    parser.add_argument("--accept-damaged", action="store_true", help="restore what there is of damaged files, too")
-    parser.add_argument(
-        "--ignore-space",
-        action="store_true",
-        help="begin where the disk seems too small, too: files with holes need less",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no output unless something is wrong")
-    parser.add_argument("paths", nargs="+", type=given_path, metavar="PATH", help="absolute, as it was on this machine")
-
-
-def carry_out(options: argparse.Namespace, context: Context, connection: Connection) -> ExitCode:
-    """Restore, and say how it went."""
-    record = catalog.pick(options, generations(connection))
-    done = restore(
-        connection,
-        context.state,
-        record,
-        options.paths,
-        options.to,
-        reporter=Reporter(quiet=options.quiet),
-        existing=_existing(options),
-        dry_run=options.dry_run,
-        accept_damaged=options.accept_damaged,
-        ignore_space=options.ignore_space,
-    )
-    sealed = f"sealed {catalog.local(catalog.sealed_at(record))}"
-    if options.dry_run:
-        print("\n".join(_would(done, sealed)))
-        return ExitCode.FINDINGS if done.refused or done.findings else ExitCode.CLEAN
-    for line in done.findings:
-        context.log.warning("%s", line)
-        print(f"FINDING: {line}", file=sys.stderr)
-    text = f"Restored {done.entries} entries ({done.files} files, {size(done.bytes)}) from {done.generation}, {sealed}"
-    context.log.info("%s, %d findings", text, len(done.findings))
-    if not options.quiet:
-        there = f" {done.there} files were there already;" if done.there else ""
-        print(f"{text};{there} {_verified(done)}")
-        if not privileged():
-            print(
-                "Only root brings back capabilities and other attributes of the system: they are left out and not listed."
-            )
-    return ExitCode.FINDINGS if done.findings else ExitCode.CLEAN
-
-
-def _existing(options: argparse.Namespace) -> Existing:
-    if options.overwrite:
-        return Existing.REPLACE
-    return Existing.KEEP if options.keep_existing else Existing.REFUSE
-
-
-def _verified(done: Restored) -> str:
-    return "each compared with its digest." if not done.findings else f"{len(done.findings)} findings."
-
-
-def _would(done: Restored, sealed: str) -> Iterator[str]:
-    """A dry run for people."""
-    yield f"{done.generation}, {sealed}. Nothing was written; a restore of these paths:"
-    yield f"  has {done.entries} entries, {done.files} files with {size(done.bytes)}"
-    yield f"  brings back {done.files - done.there} files with {size(done.send_bytes)}"
-    yield f"  finds {done.there} files there already with the same bytes"
-    if done.kept:
-        yield f"  keeps {done.kept} other entries that are there and different"
-    else:
-        yield f"  replaces {done.replaced} entries that are different" + (
-            " (only with --overwrite)" if done.replaced else ""
-        )
-    for line in done.findings:
-        yield f"FINDING: {line}"
-    for refusal in done.refused:
-        yield f"REFUSED: {refusal}"

@@ -21,8 +21,9 @@ from sedai.client.databases import servers
 from sedai.client.databases.engine import Engine
 from sedai.client.databases.notes import Notes
 from sedai.client.program import Context, given
-from sedai.client.progress import Reporter
+from sedai.core.counted import counted
 from sedai.core.errors import ExitCode, SedaiError, UsageError
+from sedai.core.progress import Reporter
 
 
 @dataclass
@@ -94,7 +95,8 @@ def restore_database(
         if present:
             done.findings += engine.set_aside(target, done.aside)
         try:
-            done.findings += engine.load(dump, notes, target, owners=owners)
+            with source.reporter.watched(f"load {target}", notes.bytes) as watch:
+                done.findings += engine.load(dump, notes, target, owners=owners, watch=watch)
         except BaseException as error:
             if present:
                 _put_back(engine, done, error)
@@ -196,9 +198,11 @@ def summary(done: RestoredDatabase, generation: str) -> list[str]:
         return [
             f"Restored the accounts of {notes.entry} from {generation}; those that were there already stay as they are."
         ]
-    counted = "the row counts are those of the dump." if not done.findings else f"{len(done.findings)} findings."
+    told = (
+        "the row counts are those of the dump." if not done.findings else f"{counted(len(done.findings), 'finding')}."
+    )
     lines = [f"Restored {notes.name} as {done.target} from {generation}, dumped {notes.dumped}, in {done.seconds:.1f} s.",
-             f"{len(notes.tables)} tables, {notes.rows:,} rows; {counted}"]  # fmt: skip
+             f"{counted(len(notes.tables), 'table')}, {counted(notes.rows, 'row')}; {told}"]  # fmt: skip
     if done.aside:
         lines.append(f"The one that was there is now {done.aside}; drop it when you do not need it any more.")
     if notes.stale_since:

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sedai.client.placement import Action, Placed
-from sedai.client.progress import size
-from sedai.core import wire
+from sedai.client.placement import Action
+from sedai.client.unfinished import PARTIAL
+from sedai.core import manifest, wire
 from sedai.core.errors import UsageError
 from sedai.core.manifest import LinkGroup
-from sedai.core.wire import PARTIAL_DIRECTORY
+from sedai.core.progress import size
 
 _BLOCK = 4096
 _FULL = ("No space left on device", "Disk quota exceeded")
@@ -25,27 +25,32 @@ class Need:
     bytes: int = 0
 
 
-def needed(placed: Iterable[Placed], root: bytes) -> list[Need]:
-    """What each filesystem has to take of the files that are to be sent below ``root``.
+def needed(rows: Iterable[tuple[Action, bytes]], root: bytes) -> list[Need]:
+    """What each filesystem has to take of the files that are to be sent below ``root``; ``rows``: see ``Placement.rows``.
 
     Holes count in full, since no manifest knows of them; several names of one inode count once.
     """
     needs: dict[int, Need] = {}
     known: set[LinkGroup] = set()
-    directory, need = b"", Need(b"")
-    for action, entry in placed:
-        if entry.kind != "f" or action not in (Action.SEND, Action.REPLACE):
+    directory, need, has_parts = b"", Need(b""), False
+    for action, line in rows:
+        if action not in (Action.SEND, Action.REPLACE):
             continue
-        if entry.link_group is not None:
-            if entry.link_group in known:
+        _, kind, bytes_, _, _, _, _, nlink, _ = line.split(b"\t", 8)
+        if kind != b"f":
+            continue
+        if nlink != b"1" and (group := manifest.decode(line).link_group) is not None:
+            if group in known:
                 continue
-            known.add(entry.link_group)
-        place = root + b"/" + entry.path
+            known.add(group)
+        place = root + b"/" + manifest.line_path(line)
         if not need.place or os.path.dirname(place) != directory:
             directory = os.path.dirname(place)
             existing = _existing(directory)
             need = needs.setdefault(os.stat(existing).st_dev, Need(existing))
-        need.bytes += max(0, -(-entry.size // _BLOCK) * _BLOCK - _arrived(place))
+            has_parts = os.path.lexists(directory + b"/" + PARTIAL)
+        blocks = -(-int(bytes_) // _BLOCK) * _BLOCK
+        need.bytes += max(0, blocks - _arrived(place)) if has_parts else blocks
     return list(needs.values())
 
 
@@ -82,6 +87,6 @@ def _arrived(place: bytes) -> int:
     """How much of a file is there already, of a restore that broke off: rsync goes on in that very file."""
     directory, _, name = place.rpartition(b"/")
     try:
-        return os.lstat(b"/".join((directory, PARTIAL_DIRECTORY.encode(), name))).st_blocks * 512
+        return os.lstat(b"/".join((directory, PARTIAL, name))).st_blocks * 512
     except OSError:
         return 0

@@ -14,11 +14,12 @@ from sedai.client.databases.lasting import places
 from sedai.client.databases.notes import Notes
 from sedai.client.describe import describe
 from sedai.client.program import Context, Result
-from sedai.client.progress import Reporter, size
 from sedai.client.rehash import rehash
 from sedai.client.stage import look, stage
 from sedai.core import lock, wire
+from sedai.core.counted import counted
 from sedai.core.errors import PausedError, SedaiError, UsageError
+from sedai.core.progress import Reporter, size
 
 
 def back_up(
@@ -50,7 +51,7 @@ def back_up(
         try:
             for command in () if dry_run else settings.before:
                 backup.run_hook(command)
-            staged = look(context.config) if dry_run else stage(context.config, reporter.say)
+            staged = look(context.config) if dry_run else stage(context.config, reporter)
             staged.gone |= places(context.config.staging_directory or Path("/"), forget)
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
@@ -145,30 +146,32 @@ def summary(result: Result) -> str:
         lines = [
             (
                 f"Would send {tally['new']} new and {tally['modified']} changed entries "
-                f"({tally['send_files']} files, {size(tally['send_bytes'])} to look through), "
+                f"({counted(tally['send_files'], 'file')}, {size(tally['send_bytes'])} to look through), "
                 f"drop {tally['removed']}, keep {tally['unchanged']} unchanged. Nothing was changed."
             )
         ]
     else:
         lines = [
-            f"Generation {record['generation']}: {record['files']} files, {size(record['bytes'])}.",
+            f"Generation {record['generation']}: {counted(record['files'], 'file')}, {size(record['bytes'])}.",
             (
                 f"{tally['new']} new, {tally['modified']} changed, {tally['removed']} removed, {tally['unchanged']} unchanged "
-                f"entries; {record['sent_files']} files sent, {size(record['new_bytes'])} of new content."
+                f"entries; {counted(record['sent_files'], 'file')} sent, {size(record['new_bytes'])} of new content."
             ),
         ]
         if record["pruned"]:
             lines.append(f"Pruned: {', '.join(record['pruned'])}.")
         if record["vanished"] or record["changed_while_read"]:
             lines.append(
-                f"While it ran {record['vanished']} files vanished and {record['changed_while_read']} kept changing."
+                f"While it ran {counted(record['vanished'], 'file')} vanished and {record['changed_while_read']} kept changing."
             )
     rehashed = record.get("rehashed", {"files": 0})
     if rehashed["files"]:
-        lines.append(f"{rehashed['files']} files that did not change were read again ({size(rehashed['bytes'])}).")
+        lines.append(
+            f"Read again of what did not change: {counted(rehashed['files'], 'file')} ({size(rehashed['bytes'])})."
+        )
     if record["databases"]:
         rows = sum(database["rows"] for database in record["databases"])
-        lines.append(f"{len(record['databases'])} database dumps with {rows} rows are in it.")
+        lines.append(f"With {counted(len(record['databases']), 'database dump')} ({counted(rows, 'row')}).")
     lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
     lines += [f"NOT IN THIS BACKUP, as configured: {line}" for line in result.notes]
     lines += [f"FINDING: {line}" for line in result.findings]

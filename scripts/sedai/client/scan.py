@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat as st
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pathspec
@@ -13,7 +14,7 @@ from sedai.client.config import ClientConfig, Source
 from sedai.client.live import Live, recognise
 from sedai.core import manifest, wire
 from sedai.core.errors import ConfigError
-from sedai.core.walk import Visit, walk
+from sedai.core.walk import Choose, Visit, walk
 
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
@@ -58,6 +59,20 @@ def signature(path: bytes, stat: os.stat_result) -> bytes | None:
     )
 
 
+def _file_signature(path: bytes, stat: os.stat_result) -> bytes:
+    """As :func:`signature`, of a regular file with one name."""
+    return b"%s\tf\t%d\t%d\t%o\t%d\t%d\t1\t%d\t%d\t" % (
+        manifest.escape(path),
+        stat.st_size,
+        stat.st_mtime_ns,
+        stat.st_mode & 0o7777,
+        stat.st_uid,
+        stat.st_gid,
+        stat.st_ino,
+        stat.st_ctime_ns,
+    )
+
+
 def target(path: bytes, stat: os.stat_result) -> bytes:
     """What a symlink at ``path`` points to, a device's numbers, else nothing."""
     if st.S_ISLNK(stat.st_mode):
@@ -65,6 +80,14 @@ def target(path: bytes, stat: os.stat_result) -> bytes:
     if st.S_ISCHR(stat.st_mode) or st.S_ISBLK(stat.st_mode):
         return b"%d,%d" % (os.major(stat.st_rdev), os.minor(stat.st_rdev))
     return b""
+
+
+class Subtree(NamedTuple):
+    """All that lies below the directory ``path`` of ``source``, which is on ``device``."""
+
+    path: bytes
+    source: Source
+    device: int
 
 
 class Scan:
@@ -89,11 +112,23 @@ class Scan:
 
     def entries(self) -> Iterator[Scanned]:
         """Everything in the sources and the directories above them, in walk order."""
+        return self.walked(self.steps())
+
+    def walked(self, steps: Iterable[Scanned | Subtree]) -> Iterator[Scanned]:
+        """``steps``, and what lies below those that are subtrees."""
+        for step in steps:
+            if isinstance(step, Subtree):
+                yield from self.walked(self._below(step))
+            else:
+                yield step
+
+    def steps(self, apart: Container[bytes] = ()) -> Iterator[Scanned | Subtree]:
+        """As :meth:`entries`, but what lies below the directories ``apart`` is left to whoever walks it."""
         above: set[bytes] = set()
         for source in sorted(self._config.scanned, key=lambda source: manifest.order(source.tree_path)):
             barred = yield from self._ancestors(source.tree_path, above)
             if barred is None:
-                yield from self._source(source)
+                yield from self._source(source, apart)
             else:
                 self.problems.append(barred._replace(path=source.tree_path))
                 yield Scanned(barred.path, b"", b"")
@@ -117,7 +152,7 @@ class Scan:
             yield from self._found(parent, stat)
         return None
 
-    def _source(self, source: Source) -> Iterator[Scanned]:
+    def _source(self, source: Source, apart: Container[bytes]) -> Iterator[Scanned | Subtree]:
         path = source.tree_path
         try:
             stat = os.lstat(self._root + path)
@@ -141,9 +176,29 @@ class Scan:
             found = recognise(path + b"-wal", os.path.basename(path) + b"-wal", self._root + path + b"-wal")
             self.live += [found] if found else []
         if st.S_ISDIR(stat.st_mode):
-            yield from self._below(source, stat.st_dev)
+            below = Subtree(path, source, stat.st_dev)
+            if _is_apart(path, apart):
+                yield below
+            else:
+                yield from self._below(below, apart)
 
-    def _below(self, source: Source, device: int) -> Iterator[Scanned]:
+    def _below(self, subtree: Subtree, apart: Container[bytes] = ()) -> Iterator[Scanned | Subtree]:
+        waiting: list[Subtree] = []  # where the walk is told not to go
+        choose = self._chooser(subtree, apart, waiting)
+        for path, stat in walk(self._root + subtree.path, subtree.path, choose, self._failed):
+            if self._unlisted:
+                yield from self._kept()
+            if st.S_ISREG(stat.st_mode) and stat.st_nlink == 1:
+                yield Scanned(path, _file_signature(path, stat), b"")  # as below, of nearly everything that there is
+            else:
+                yield from self._found(path, stat)
+            if waiting:
+                yield waiting.pop()
+        yield from self._kept()
+
+    def _chooser(self, subtree: Subtree, apart: Container[bytes], waiting: list[Subtree]) -> Choose:
+        """What the walk of ``subtree`` asks; the directories of ``apart`` that it would enter go to ``waiting`` instead."""
+        top, source, device = subtree
         staged = self._config.staged
         # Nothing that the person leaves out of the sources may leave the dumps out.
         patterns = () if source.tree_path == staged else (*self._config.backup.exclude, *source.exclude)
@@ -151,7 +206,7 @@ class Scan:
         holds_staged = staged != b"" and manifest.at_or_below(staged, source.tree_path)
         crosses = self._config.crosses_filesystems(source)
         if excluded is not None:
-            self.partial.add(source.tree_path)
+            self.partial.add(top)
 
         def choose(path: bytes, entry: os.DirEntry[bytes], stat: os.stat_result) -> Visit:
             if holds_staged and (manifest.at_or_below(path, staged) or manifest.at_or_below(staged, path)):
@@ -164,13 +219,15 @@ class Scan:
             found = recognise(path, entry.name, entry.path)
             if found is not None:
                 self.live.append(found)
-            return self._enter(path, entry.path, crosses or stat.st_dev == device) if directory else Visit.TAKE
+            if not directory:
+                return Visit.TAKE
+            visit = self._enter(path, entry.path, crosses or stat.st_dev == device)
+            if visit is Visit.TAKE_AND_ENTER and path in apart:
+                waiting.append(Subtree(path, source, device))
+                return Visit.TAKE
+            return visit
 
-        for path, stat in walk(self._root + source.tree_path, source.tree_path, choose, self._failed):
-            if self._unlisted:
-                yield from self._kept()
-            yield from self._found(path, stat)
-        yield from self._kept()
+        return choose
 
     def _enter(self, path: bytes, location: bytes, allowed: bool) -> Visit:
         """Whether a directory is entered; ``allowed``: its file system may be."""
@@ -206,6 +263,14 @@ class Scan:
             self._failed(path, error)
 
 
+def _is_apart(path: bytes, apart: Container[bytes]) -> bool:
+    """Whether ``path`` or a directory above it is one of ``apart``."""
+    while path and path not in apart:
+        path = path.rpartition(b"/")[0]
+    return path != b""
+
+
+@functools.cache
 def _excluder(patterns: Sequence[str], start: int) -> Callable[[bytes, bool], bool] | None:
     """Whether a path, whose name in its source begins at ``start``, is left out by ``patterns``."""
     if not patterns:

@@ -14,6 +14,11 @@ from sedai.core.process import environment
 from sedai.core.wire import PARTIAL_DIRECTORY
 
 OUT_FORMAT = "%i|%C|%l|%n"
+# Without the names: a restore compares everything with the manifest, and remembers nothing.
+PULL_FORMAT = "%i|%C|%l|"
+
+# rsync passes over names that begin with one of these, among those that end with NUL too.
+_COMMENT = (b"#", b";")
 
 _END_SECONDS = 10.0
 # Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
@@ -31,8 +36,11 @@ class Sent:
     status: int = 0
 
 
-def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int) -> list[str]:
-    """The rsync command of a backup; the gate accepts the server side of exactly this one."""
+def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int, top: str = "") -> list[str]:
+    """The rsync command of a backup; the gate accepts the server side of exactly this one.
+
+    ``top``: the directory in which it begins, with a slash behind it.
+    """
     limit = [f"--bwlimit={bandwidth_limit_kib}"] if bandwidth_limit_kib else []
     return [
         "rsync",
@@ -49,25 +57,38 @@ def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int
         *limit,
         "-e",
         remote_shell,
-        "/",
-        destination,
+        f"/{top}",
+        f"{destination}{top}",
     ]
 
 
-def pull_arguments(remote_shell: str, source: str, destination: str, *, ignore_existing: bool = False) -> list[str]:
-    """The rsync command of a restore; ``ignore_existing``: what appeared since the look at the place is not replaced."""
+def pull_arguments(
+    remote_shell: str,
+    source: str,
+    destination: str,
+    *,
+    recursive: bool = False,
+    ignore_existing: bool = False,
+    keep_parts: bool = True,
+) -> list[str]:
+    """The rsync command of a restore, without the names of what it brings.
+
+    ``recursive``: a directory that is named stands for all that is below it. ``ignore_existing``: what appeared since the look
+    at the place is not replaced. ``keep_parts``: what arrived of a file when the line broke is kept beside its place.
+    """
     return [
         "rsync",
         "-aHAXS",
+        *(["--recursive"] if recursive else []),
         "--numeric-ids",
         "--ignore-times",
         "-M--fake-super",
         "--checksum-choice=xxh128",
         "--no-implied-dirs",
-        f"--partial-dir={PARTIAL_DIRECTORY}",
+        *([f"--partial-dir={PARTIAL_DIRECTORY}"] if keep_parts else []),
         "--files-from=-",
         "-0",
-        f"--out-format={OUT_FORMAT}",
+        f"--out-format={PULL_FORMAT}",
         *(["--ignore-existing"] if ignore_existing else []),
         "-e",
         remote_shell,
@@ -102,10 +123,12 @@ def push(
     sent: Sent,
     on_file: Callable[[int], None],
     locks: Collection[int] = (),
+    top: bytes = b"",
 ) -> None:
     """Run rsync over ``paths`` (relative to its source); what it says goes to ``sent``, each file's size to ``on_file``.
 
-    ``locks``: descriptors of locks that are held until rsync has ended too, though this program is killed.
+    ``top``: what stands before the paths in ``sent``. ``locks``: descriptors of locks that are held until rsync has ended too,
+    though this program is killed.
 
     The exit status is judged by the caller, path by path: 23 and 24 mean only that not every path was sent.
     """
@@ -133,7 +156,7 @@ def push(
                 continue
             path, digest, size = parsed
             if digest:
-                sent.digests[path] = digest
+                sent.digests[top + path] = digest
                 on_file(size)
         for reader in readers:
             reader.join()
@@ -172,7 +195,7 @@ def _feed(stream: IO[bytes], paths: Iterable[bytes], failures: list[Exception]) 
     """Write ``paths``; the stream is closed whatever happens, or rsync would wait for ever."""
     try:
         for path in paths:
-            stream.write(path + b"\0")
+            stream.write((b"./" + path if path.startswith(_COMMENT) else path) + b"\0")
     except BrokenPipeError:
         pass  # rsync ended early; its status and complaints tell why
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sedai.client.config import ClientConfig
 from sedai.client.databases import servers, staging
 from sedai.client.databases.notes import Notes
 from sedai.client.scan import Problem
+from sedai.core.progress import Reporter
 
 
 @dataclass
@@ -38,7 +38,7 @@ def look(config: ClientConfig) -> Staged:
     return Staged(live=report.live, left_out=report.left_out)
 
 
-def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
+def stage(config: ClientConfig, reporter: Reporter) -> Staged:
     """Make the canary, dump the databases. Never fails: what goes wrong is a problem, and the files are backed up all the same."""
     staged = Staged()
     directory = config.staging_directory
@@ -50,7 +50,7 @@ def stage(config: ClientConfig, say: Callable[[str], None]) -> Staged:
         staged.problems.append(Problem("staging", os.fsencode(directory)[1:], f"can't be made: {error.strerror}"))
         return staged
     staged.unmade = canary.prepare(directory)
-    report = staging.dump_all(directory, config.databases, servers.connect, say)
+    report = staging.dump_all(directory, config.databases, servers.connect, reporter)
     staged.problems += [Problem("database", b"", f"{name} {text}") for name, text in report.problems]
     staged.notes, staged.live = report.notes, report.live
     staged.left_out, staged.gone = report.left_out, report.gone

@@ -120,7 +120,8 @@ class State:
     def remember_unsigned(self, generation: str, record: str) -> None:
         """Keep the record of a generation that was just sealed until it is signed."""
         self._unsigned.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(self._unsigned / generation, record)
+        # Under one name, whatever the generation: what a full disk cuts short is replaced by the next.
+        write_atomically(self._unsigned / generation, record, by="new")
 
     def forget_unsigned(self, generation: str) -> None:
         """There is nothing to sign any more."""
@@ -185,8 +186,12 @@ def _read_digests(path: Path) -> dict[str, str]:
 
 
 def _add_digest(path: Path, generation: str, sha256: str) -> None:
-    """Note one digest more, of which the newest thousand are kept."""
+    """Note one digest more, of which the newest thousand are kept.
+
+    It comes last, though a store that was emptied may give a name twice within a second.
+    """
     kept = dict(list(_read_digests(path).items())[-_KEPT_RUNS:])
+    kept.pop(generation, None)
     write_atomically(path, json.dumps(kept | {generation: sha256}, indent=1) + "\n")
 
 
@@ -208,9 +213,9 @@ def fetch_manifest(connection: Connection, generation: str, sha256: str, path: P
     new.rename(path)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` so that a crash leaves the old or the new content, never a part."""
-    new = path.with_name(path.name + ".new")
+def write_atomically(path: Path, text: str, by: str = "") -> None:
+    """Replace ``path`` so that a crash leaves the old or the new content, never a part; ``by``: the name of what may be left."""
+    new = path.with_name(by or path.name + ".new")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()

@@ -12,8 +12,8 @@ from typing import Any
 from sedai.client import catalog
 from sedai.client.connection import Connection
 from sedai.client.program import Context
-from sedai.client.progress import size
 from sedai.core.errors import ExitCode
+from sedai.core.progress import size
 
 # Findings of a check that say nothing about the bytes of a generation.
 _NO_DAMAGE = frozenset({"stale", "clock", "time"})
@@ -108,7 +108,8 @@ def rows(records: Sequence[catalog.Record], known: Mapping[str, Condition]) -> l
         if "error" not in record:
             total, new = size(int(record["bytes"])), size(int(record["new_bytes"]))
             start += f"  {record['files']:>8} files  {total:>10}  new {new:>10}"
-        lines.append(f"{start}  {condition(record, known).words()}")
+        imported = "  imported" if record.get("imported") else ""
+        lines.append(f"{start}  {condition(record, known).words()}{imported}")
     return lines
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sedai.client import catalog
-from sedai.client.progress import size
 from sedai.client.runs import PROGRAMS, program
 from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
 from sedai.core import page
 from sedai.core.errors import ExitCode
+from sedai.core.progress import size
 
 _STATES = ("clean", "findings", "failed", "failed")
 # So many runs are drawn.

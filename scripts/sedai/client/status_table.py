@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sedai.client import catalog
-from sedai.client.progress import size
 from sedai.client.runs import PROGRAMS
 from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
+from sedai.core.progress import size
 
 
 def show(status: Status, console: Console, scripts: Path) -> None:

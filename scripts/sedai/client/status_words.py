@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from sedai.client.progress import size
 from sedai.client.status import Attention, Status
+from sedai.core.progress import size
 
+# To move a store to another file system is work.
+_WORTH_A_WORD = 1 << 30
 _ON_SERVER = "sudo /usr/local/lib/sedai/sedai_server.py"
 
 _TITLES = {
@@ -105,6 +107,8 @@ LABELS = {
         "disk_title": "Server's disk",
         "disk": "{free} of {total} free",
         "days": ", enough for about {days} days at {daily} a day",
+        "shareable": "; about {bytes} less would be used on XFS or btrfs, where big files that change a little share what "
+        "stays the same",
         "lacks": "Not in the newest backup",
         "exit": ("clean", "findings", "usage or configuration", "not done"),
         "backup": "backup",
@@ -146,6 +150,7 @@ LABELS = {
         "disk_title": "サーバーのディスク",
         "disk": "{total} のうち空き {free}",
         "days": "、1 日 {daily} のペースで約 {days} 日分",
+        "shareable": "。XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)",
         "lacks": "最新のバックアップに含まれないもの",
         "exit": ("正常", "問題あり", "使い方または設定の誤り", "未完了"),
         "backup": "バックアップ",
@@ -182,6 +187,8 @@ def room(status: Status) -> str:
     text = str(words["disk"]).format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
     if days is not None:
         text += str(words["days"]).format(days=f"{days:.0f}", daily=size(round(status.daily_bytes)))
+    if status.shareable_bytes >= _WORTH_A_WORD:
+        text += str(words["shareable"]).format(bytes=size(status.shareable_bytes))
     return text
 
 

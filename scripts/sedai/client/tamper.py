@@ -15,7 +15,7 @@ from sedai.client.finding import Finding
 from sedai.client.signing import Verify
 from sedai.core import wire
 from sedai.core.errors import IntegrityError
-from sedai.core.generation import Record, parse_record
+from sedai.core.generation import Generation, Record, parse_record
 
 _SIGNATURE = "a signature of this client for its record"
 
@@ -59,6 +59,19 @@ def tampered(manifests: Mapping[str, str], sealed: Mapping[str, str]) -> list[Fi
         for name, sha256 in manifests.items()
         if name in sealed and sealed[name] != sha256
     ]
+
+
+def gone(sealed: Iterable[str], listed: Iterable[str]) -> str:
+    """The generation that this client saw sealed last, where the server lists neither it nor any later one; else empty.
+
+    Pruning never takes the newest. What else is not there any more it may have taken, by hand too: nobody here can tell.
+    """
+    *_, last = ("", *sealed)
+    ours = Generation.parse(last)
+    theirs = map(Generation.parse, listed)
+    if ours is None or any(one is not None and one.sequence >= ours.sequence for one in theirs):
+        return ""
+    return last
 
 
 def judge(
@@ -105,9 +118,20 @@ def _signature(one: Shown, remembered: str | None, verify: Verify) -> Iterator[F
                       "another one, signed with the same key")  # fmt: skip
 
 
-def unsigned(generations: Iterable[Shown], memory: Memory) -> list[str]:
-    """The generations without a signature that nobody expects to have one."""
-    return [one.generation for one in generations if one.signature is None and one.generation not in memory.signed]
+@dataclass(frozen=True)
+class Unsigned:
+    """Generations without a signature that nobody expects to have one. ``imported``: those that another program made."""
+
+    sealed: tuple[str, ...] = ()
+    imported: tuple[str, ...] = ()
+
+
+def unsigned(generations: Iterable[Shown], memory: Memory) -> Unsigned:
+    """Which have none, and were not signed by this client either."""
+    without = [one for one in generations if one.signature is None and one.generation not in memory.signed]
+    records = {one.generation: _parse(one.record) for one in without}
+    imported = tuple(name for name, record in records.items() if record is not None and record.imported)
+    return Unsigned(tuple(name for name in records if name not in imported), imported)
 
 
 def not_shown(memory: Memory) -> list[Finding]:

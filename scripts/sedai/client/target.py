@@ -6,11 +6,13 @@ import os
 import stat as st
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import xxhash
 
 from sedai.client import scan
 from sedai.core import manifest, wire
+from sedai.core.beneath import Beneath
 from sedai.core.manifest import Entry, LinkGroup
 
 _CHUNK = 1 << 20
@@ -28,6 +30,7 @@ _SENTENCES = {
     "owner": ("could not get its owner and group", "could not get their owner and group"),
     "links": ("is no longer one file with its other names", "are no longer one file with their other names"),
     "unread": ("could not be read back to be compared", "could not be read back to be compared"),
+    "surplus": ("is there and is no part of this generation", "are there and are no part of this generation"),
     "device_left_out": ("was left out: only root can make devices", "were left out: only root can make devices"),
 }
 
@@ -50,6 +53,13 @@ class Findings:
         if len(shown) < _SHOWN_EXAMPLES:
             shown.append(wire.text(path))
 
+    def take(self, others: Findings) -> None:
+        """Add what another look found."""
+        for respect, count in others.counts.items():
+            self.counts[respect] = self.counts.get(respect, 0) + count
+            shown = self.examples.setdefault(respect, [])
+            shown += others.examples[respect][: _SHOWN_EXAMPLES - len(shown)]
+
     def lines(self) -> list[str]:
         """One sentence for each respect."""
         return [self._line(respect) for respect in _SENTENCES if respect in self.counts]
@@ -70,6 +80,11 @@ def only_root(line: str) -> bool:
 def privileged() -> bool:
     """Whether this process can set owners and make devices."""
     return os.geteuid() == 0
+
+
+def opened(root: bytes) -> Beneath:
+    """The tree that is restored below ``root``, which may be a symlink; below it none is followed."""
+    return Beneath(Path(os.fsdecode(os.path.realpath(root or b"/"))))
 
 
 def differs(path: bytes, status: os.stat_result, entry: Entry) -> Iterator[str]:
@@ -127,11 +142,14 @@ def mend(path: bytes, status: os.stat_result, entry: Entry) -> os.stat_result:
     return os.lstat(path)
 
 
-def compare(path: bytes, entry: Entry, findings: Findings) -> os.stat_result | None:
-    """Mend what came back at ``path`` and note what is still not as the manifest says; the lstat, where there is one."""
+def compare(path: bytes, entry: Entry, findings: Findings, shown: bytes) -> os.stat_result | None:
+    """Mend what came back at ``path`` and note what is still not as the manifest says; the lstat, where there is one.
+
+    ``shown``: the path as people know it.
+    """
     status = look(path)
     if status is None:
-        findings.add("missing", path)
+        findings.add("missing", shown)
         return None
     try:
         if _kind(status) == entry.kind:
@@ -143,7 +161,7 @@ def compare(path: bytes, entry: Entry, findings: Findings) -> os.stat_result | N
     except OSError:
         respects = ["unread"]
     for respect in respects:
-        findings.add(respect, path)
+        findings.add(respect, shown)
     return status
 
 
@@ -158,13 +176,10 @@ class Links:
     def __init__(self) -> None:
         self._first: dict[LinkGroup, tuple[int, int]] = {}
 
-    def are_one(self, entry: Entry, status: os.stat_result) -> bool:
-        """Whether ``entry`` is one file with the names of its group that were told before."""
+    def are_one(self, entry: Entry, inode: tuple[int, int]) -> bool:
+        """Whether the file ``entry`` is one with the names of its group that were told before; ``inode``: its device and inode."""
         group = entry.link_group
-        if group is None or entry.kind != "f":
-            return True
-        inode = (status.st_dev, status.st_ino)
-        return self._first.setdefault(group, inode) == inode
+        return group is None or self._first.setdefault(group, inode) == inode
 
 
 def link(leader: bytes, path: bytes) -> None:

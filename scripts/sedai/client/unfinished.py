@@ -22,7 +22,9 @@ from sedai.core.wire import PARTIAL_DIRECTORY
 _FORGOTTEN_AFTER_SECONDS = 90 * 24 * 3600.0
 # So long the rsync of a restore that was killed may take to end.
 _LOCK_WAIT_SECONDS = 10
-_PARTIAL = PARTIAL_DIRECTORY.encode()
+PARTIAL = PARTIAL_DIRECTORY.encode()
+# Of a file that is not whole yet, where rsync does not write it: a mode that nobody has a use for.
+MODE = 0o200
 # rsync writes a file as .NAME.XXXXXX beside its place, with a NAME that is too long cut off.
 _TEMPORARY = re.compile(rb"\.(.*)\.[A-Za-z0-9]{6}\Z", re.DOTALL)
 _LONGEST_WHOLE_NAME = 240
@@ -123,6 +125,11 @@ class Memory:
                     path.unlink()
 
 
+def is_ours(status: os.stat_result) -> bool:
+    """Whether this is the status of a file that was not written to its end."""
+    return st.S_ISREG(status.st_mode) and st.S_IMODE(status.st_mode) == MODE and os.geteuid() in (0, status.st_uid)
+
+
 class Leftovers:
     """What an rsync that was killed left beside the files: put where the next rsync takes it as a basis."""
 
@@ -136,7 +143,7 @@ class Leftovers:
         mine = [directory + b"/" + found for found in self._in(directory) if _is_of(found, name)]
         if not mine:
             return
-        partial = directory + b"/" + _PARTIAL
+        partial = directory + b"/" + PARTIAL
         with contextlib.suppress(FileExistsError):
             os.mkdir(partial, 0o700)
         kept = partial + b"/" + name
@@ -173,7 +180,7 @@ def _is_of(temporary: bytes, name: bytes) -> bool:
 def drop_partial(path: bytes) -> None:
     """Remove the partial file of ``path``, and the directory that holds it when it is the last one."""
     directory, _, name = path.rpartition(b"/")
-    partial = directory + b"/" + _PARTIAL
+    partial = directory + b"/" + PARTIAL
     with contextlib.suppress(OSError):
         os.unlink(partial + b"/" + name)
     with contextlib.suppress(OSError):

@@ -58,6 +58,10 @@ class ProcessError(SedaiError):
         self.status = status
         self.stderr = stderr
 
+    def __reduce__(self) -> tuple[type[ProcessError], tuple[str, int, str, str]]:
+        """Comes out of a worker as it was raised there."""
+        return type(self), (self.message, self.status, self.stderr, self.hint)
+
 
 class ServerError(SedaiError):
     """The server was reached and refused, with its own words."""

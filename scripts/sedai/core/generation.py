@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError
 from sedai.core.manifest import Totals
 
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{6,})\Z")
 _TIME = "%Y%m%dT%H%M%SZ"
-_LATER = ("anomaly", "not_in_backup", "stored_sha256")
+_LATER = ("anomaly", "not_in_backup", "stored_sha256", "imported", "shared_bytes", "shareable_bytes")
 _DAY = "%Y-%m-%d"
 
 
@@ -48,6 +49,9 @@ class Record:
 
     ``anomaly``: why pruning stopped at this generation, in words. ``not_in_backup``: what the client said it lacks, one
     line each. ``stored_sha256``: of the files beside the tree, as they are stored (the manifest compressed), by name.
+    ``imported``: where it was, in words, if another program made it; ``started`` and ``sealed`` are then its own time.
+    ``shared_bytes``: of big files that changed in part, what they share with the generation ``previous``; no part of
+    ``new_bytes``. ``shareable_bytes``: about how much they would, if the store's file system had reflinks.
     Earlier versions wrote none of these.
     """
 
@@ -70,6 +74,9 @@ class Record:
     anomaly: str = ""
     not_in_backup: tuple[str, ...] = ()
     stored_sha256: dict[str, str] = field(default_factory=dict)
+    imported: str = ""
+    shared_bytes: int = 0
+    shareable_bytes: int = 0
 
     @property
     def totals(self) -> Totals:
@@ -162,7 +169,7 @@ class Retention:
 
     def __str__(self) -> str:
         """The rule in words."""
-        words = f"{self.keep_last} generations are kept"
+        words = f"{counted(self.keep_last, 'generation')} {'is' if self.keep_last == 1 else 'are'} kept"
         if self.guarded:
             words += (
                 f": the first of each of the last {self.guarded} days with a backup, so that many in a short time push "

@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sedai.core.errors import LockedError
@@ -54,17 +54,33 @@ def _acquire(descriptor: int, what: str, deadline: float) -> None:
             time.sleep(0.1)
 
 
-def stop_holder(path: Path) -> None:
-    """Send SIGTERM to the process that holds the lock ``path``, if one does; the lock may stay held for another moment."""
+def stop_holder(path: Path, names: Collection[str]) -> bool:
+    """Send SIGTERM to the process that holds the lock ``path``, if one does that is called one of ``names``.
+
+    Returns whether there was one; the lock may stay held for another moment.
+    """
     with contextlib.suppress(OSError, ValueError, IndexError):  # nobody holds it, or not any more
-        said = path.read_text()
-        holder = os.pidfd_open(int(said.split()[1]))
+        number = int(path.read_text().split()[1])
+        process = os.pidfd_open(number)
         try:
-            # Still held, and by the same: so the descriptor is that process and none that came by its number later.
-            if in_use(path) and path.read_text() == said:
-                signal.pidfd_send_signal(holder, signal.SIGTERM)
+            # The file may name one that held it long ago, and the number may be another's by now. Whatever is found out
+            # about the number is true of the process that is open here, or this one is gone and gets no signal.
+            if _holds(number, path) and Path(f"/proc/{number}/comm").read_text().rstrip("\n") in names:
+                signal.pidfd_send_signal(process, signal.SIGTERM)
+                return True
         finally:
-            os.close(holder)
+            os.close(process)
+    return False
+
+
+def _holds(number: int, path: Path) -> bool:
+    """Whether the process ``number`` has ``path`` open with a lock on it, by what the kernel says."""
+    wanted = path.stat()
+    for descriptor in os.listdir(f"/proc/{number}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if os.path.samestat(os.stat(f"/proc/{number}/fd/{descriptor}"), wanted):
+                return "FLOCK" in Path(f"/proc/{number}/fdinfo/{descriptor}").read_text()
+    return False
 
 
 @contextlib.contextmanager

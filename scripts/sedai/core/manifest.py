@@ -21,7 +21,7 @@ import hashlib
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ NO_DIGEST = b"-"
 # What came as a line of changes is a few bytes longer here.
 _LONGEST_LINE = 1 << 17
 # Where a field is found in a line that was split at its tabs.
-KIND, SIZE, MTIME, NLINK, INODE, CTIME, CRC32, XXH128 = 1, 2, 3, 7, 8, 9, 10, 11
+KIND, SIZE, MTIME, MODE, UID, GID, NLINK, INODE, CTIME, CRC32, XXH128, TARGET = range(1, 13)
 
 _KINDS = frozenset("fdlpcb")
 _NO_NAMES = frozenset((b"", b".", b".."))
@@ -295,8 +295,8 @@ class Writer:
         return self._count.totals
 
 
-def totals(path: Path) -> Totals:
-    """Counts and digest of a stored manifest, read once.
+def totals(path: Path, see: Callable[[bytes], None] = lambda block: None) -> Totals:
+    """Counts and digest of a stored manifest, read once; ``see`` is shown each block.
 
     Raises:
         IntegrityError: the file is not a whole manifest.
@@ -304,16 +304,17 @@ def totals(path: Path) -> Totals:
     count = _Count()
     for block in blocks(path):
         count.add(block)
+        see(block)
     return count.totals
 
 
-def prove(path: Path, expected: Totals) -> None:
-    """Read a stored manifest once.
+def prove(path: Path, expected: Totals, see: Callable[[bytes], None] = lambda block: None) -> None:
+    """Read a stored manifest once; ``see`` is shown each block.
 
     Raises:
         IntegrityError: the file is not a whole manifest, or not the one with these counts and this digest.
     """
-    if totals(path) != expected:
+    if totals(path, see) != expected:
         raise IntegrityError(f"The manifest {path} does not have the SHA-256 and the counts that its record names.")
 
 

@@ -41,7 +41,7 @@ def merge(
     nesting = _Nesting()
     waiting = _Waiting(iter(changes))
     for block in base:
-        if waiting.key is None or waiting.key > order(line_path(_last_line(block))):
+        if waiting.key is None or waiting.key > order(line_path(last_line(block))):
             nesting.go_on(block)
             yield block
             continue
@@ -49,10 +49,10 @@ def merge(
         end = order(line_path(lines[-1]))
         done = 0
         while waiting.key is not None and waiting.key <= end:
-            place = bisect_left(lines, waiting.key, done, key=_key)
+            place = bisect_left(lines, waiting.key, done, key=key)
             if place > done:
                 yield nesting.go_on(b"".join(lines[done:place]))
-            present = place < len(lines) and _key(lines[place]) == waiting.key
+            present = place < len(lines) and key(lines[place]) == waiting.key
             yield from _change(waiting, lines[place] if present else None, nesting, seen)
             done = place + present
         if done < len(lines):
@@ -72,11 +72,13 @@ def _change(
         raise IntegrityError(f"The changes remove {change.path!r}, which the base does not have.")
 
 
-def _key(line: bytes) -> bytes:
+def key(line: bytes) -> bytes:
+    """By what lines are in walk order."""
     return order(line_path(line))
 
 
-def _last_line(block: bytes) -> bytes:
+def last_line(block: bytes) -> bytes:
+    """Of a block of lines."""
     return block[block.rfind(b"\n", 0, -1) + 1 :]
 
 
@@ -122,5 +124,5 @@ class _Nesting:
             before = unescape(name)
             if not (before.startswith(parent + b"/") or (before == parent and rest.startswith(b"d\t"))):
                 raise IntegrityError(f"{path!r} does not lie in a directory of this manifest.")
-        self._last = _last_line(piece)
+        self._last = last_line(piece)
         return piece

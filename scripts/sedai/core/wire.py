@@ -25,6 +25,11 @@ _SEALED, _UNSTABLE, _REMOVED = b"+", b"~", b"-"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
 CLOCK_TOLERANCE_SECONDS = 300
+# A path that stands in rsync's command line as it is, whatever quotes it on the way.
+PLAIN_PATH = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)*"
+# What the gate reads out of a generation at once, and what it answers for the rest; see server/reading.py.
+READ_MOST_BYTES = 1 << 18
+READ_DIRECTORY, READ_OTHERWISE = b"/\n", b"-\n"
 CLIENT_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 
 
@@ -106,18 +111,3 @@ def unpack(text: str) -> bytes:
         ValueError: it is not base64.
     """
     return base64.b64decode(text, validate=True)
-
-
-def unpack_paths(value: object) -> list[bytes]:
-    """The paths, relative to a tree, that a request names; the empty path stands for the whole tree.
-
-    Raises:
-        UsageError: there are none, too many, or one that could lead out of the tree.
-    """
-    if not isinstance(value, list) or not 0 < len(value) <= MOST_PATHS:
-        raise UsageError(f"A request names 1 to {MOST_PATHS} paths.")
-    paths = [unpack(str(item)) for item in value]
-    for path in paths:
-        if path and not manifest.is_safe(path):
-            raise UsageError(f"The path {text(path)!r} is not one of a tree.")
-    return paths

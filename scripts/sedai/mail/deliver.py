@@ -13,6 +13,7 @@ from email.utils import make_msgid
 from pathlib import Path
 
 from sedai.core import lock
+from sedai.core.counted import counted
 from sedai.core.errors import LockedError, ProcessError, SedaiError
 from sedai.core.process import run
 from sedai.mail import schedule
@@ -232,7 +233,9 @@ class PostOffice:
         )
         if decision.fate is Fate.DELIVERED:
             held.path.unlink()
-            self.log.info("delivered to %s after %d attempt(s): %s", envelope.recipient, attempts, held.path.name)
+            self.log.info(
+                "delivered to %s after %s: %s", envelope.recipient, counted(attempts, "attempt"), held.path.name
+            )
             return Outcome(delivered=who)
         self.log.warning("attempt %d for %s (%s): %s", attempts, envelope.recipient, held.path.name, reply)
         try:

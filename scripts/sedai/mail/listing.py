@@ -8,6 +8,7 @@ import json
 import time
 from pathlib import Path
 
+from sedai.core.counted import counted
 from sedai.mail import schedule
 from sedai.mail.incidents import Incidents
 from sedai.mail.spool import DamagedMailError, Spool, read
@@ -52,7 +53,7 @@ def _describe(path: Path) -> list[str]:
     ]
     if envelope.attempts:
         lines.append(
-            f"    tried {envelope.attempts} time(s), next {_moment(envelope.next_attempt)}; "
+            f"    tried {counted(envelope.attempts, 'time')}, next {_moment(envelope.next_attempt)}; "
             f"{schedule.meaning(envelope.last_status)}: {envelope.last_reply or 'no message'}"
         )
     return lines

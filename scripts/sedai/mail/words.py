@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 
+from sedai.core.counted import counted
 from sedai.mail.fold import Incident
 
 LANGUAGES = ("en", "ja")
 
 _REMINDER_SUBJECT = {"en": "Reminder: {subject}", "ja": "【継続中】{subject}"}
 _REMINDER = {
-    "en": "This is not over. It began {first} and was reported {total} times, {folded} of them since the last mail.\n"
+    "en": "This is not over. It began {first} and was reported {times}, {folded} of them since the last mail.\n"
     "The latest report, of {last}:\n\n",
     "ja": "この問題は続いています。{first} に始まり、これまでに {total} 回報告されました(前回のメール以降 {folded} 回)。\n"
     "最新の報告 ({last}):\n\n",
 }
 _OVER = {
-    "en": "It began {first}, was reported {total} times, the last time {last}, and is over now.\n",
+    "en": "It began {first}, was reported {times}, the last time {last}, and is over now.\n",
     "ja": "{first} に始まり、{total} 回報告され(最後は {last})、解決しました。\n",
 }
 
@@ -34,7 +35,11 @@ def over(incident: Incident, body: str, language: str) -> str:
 
 def _figures(text: str, incident: Incident) -> str:
     return text.format(
-        first=_moment(incident.first), last=_moment(incident.last), total=incident.total, folded=incident.folded
+        first=_moment(incident.first),
+        last=_moment(incident.last),
+        total=incident.total,
+        times=counted(incident.total, "time"),
+        folded=incident.folded,
     )
 
 

@@ -15,23 +15,27 @@ from logging import Logger
 from pathlib import Path
 
 from sedai.core import lock
+from sedai.core.beneath import allow_deep_paths
 from sedai.core.errors import LockedError, SedaiError
 from sedai.core.process import run
-from sedai.server.beneath import allow_deep_paths
 from sedai.server.store import ClientStore
 
 Room = Callable[[], str]
 
 _WHAT = "The work for the next run"
-# What `ps` calls its process, whose command line is that of a gate.
-_NAME = "sedai-ahead"
+# What `ps` calls its process, whose command line is that of a gate: one that anybody may end, and one that a run waits for.
+_AT_LEISURE, _HURRIED = "sedai-ahead", "sedai-ahead-now"
+# How long a process may take to end that lays at idle priority, on a busy disk.
+_MAKE_WAY_SECONDS = 60
 
 
-def start(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool) -> None:
+def start(
+    store: ClientStore, log: Logger, used_up: Room, *, urgent: bool, at_last: Callable[[], None] | None = None
+) -> None:
     """Begin it in a process of its own; returns at once.
 
     ``urgent``: a run has begun and will soon need the farm, so who lays it at leisure makes way. ``used_up`` says in words
-    that there is no room; the farm is then not laid.
+    that there is no room; the farm is then not laid. ``at_last``: what else is to be done, when all this is.
     """
     try:
         if os.fork() != 0:
@@ -41,73 +45,93 @@ def start(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool) -> No
         return
     try:
         os.setsid()
-        Path("/proc/self/comm").write_text(_NAME, encoding="ascii")
+        _be_called(_HURRIED if urgent else _AT_LEISURE)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):  # or the connection would stay open until this is done
             os.dup2(nowhere, stream)
-        if urgent:
-            lock.stop_holder(store.ahead_lock)
-        else:
+        if not urgent:
             _be_idle()
-        carry_out(store, log, used_up)
+        carry_out(store, log, used_up, urgent=urgent)
+        if at_last is not None:
+            at_last()
     except BaseException:
         log.exception("%s: the work for the next run failed", store.root.name)
     finally:
         os._exit(0)
 
 
-def carry_out(store: ClientStore, log: Logger, used_up: Room) -> None:
-    """Lay the farm of the generation that the next one is built on, then remove what was dropped."""
-    with lock.exclusive(store.ahead_lock, _WHAT, wait_seconds=math.inf):
-        try:
-            with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf):
-                _lay(store, log, used_up)
-        except (SedaiError, OSError, ValueError) as error:  # the next run tells it; what was dropped goes all the same
-            log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
-    _be_idle()
-    with contextlib.suppress(LockedError):  # somebody is at it
-        empty_trash(store, wait_seconds=0)
+def carry_out(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool = False) -> None:
+    """Lay the farm of the generation that the next one is built on, then remove what was dropped.
 
-
-def empty_trash(store: ClientStore, wait_seconds: float = math.inf) -> None:
-    """Remove what was dropped, now.
-
-    Raises:
-        LockedError: somebody else does it for longer than ``wait_seconds``.
+    Whoever finds either of it being done leaves it to them: however many runs begin, one process lays.
     """
-    with lock.exclusive(store.trash_lock, "The removal of what was dropped", wait_seconds=wait_seconds):
+    if used_up():
+        _sweep(store)
+    made_way = urgent and make_way(store)
+    try:
+        with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=_MAKE_WAY_SECONDS if made_way else 0):
+            _lay(store, log, used_up, store.begun if urgent else "")
+    except LockedError:
+        pass  # a run that waits for the farm, or a seal, behind which it is laid
+    except (SedaiError, OSError, ValueError) as error:  # the next run tells it; what was dropped goes all the same
+        log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
+    _be_idle()
+    _sweep(store)
+
+
+def _sweep(store: ClientStore) -> None:
+    with contextlib.suppress(LockedError), lock.exclusive(store.trash_lock, _WHAT):
+        store.empty_trash()
+
+
+def make_way(store: ClientStore) -> bool:
+    """End whoever lays the farm at leisure, for one who needs it now and goes on with it; whether there was anybody."""
+    return lock.stop_holder(store.farm_lock, (_AT_LEISURE,))
+
+
+def empty_trash(store: ClientStore) -> None:
+    """Remove what was dropped, now."""
+    lock.stop_holder(store.trash_lock, (_AT_LEISURE,))
+    with lock.exclusive(store.trash_lock, "The removal of what was dropped", wait_seconds=math.inf):
         store.empty_trash()
 
 
 def give_back(store: ClientStore) -> None:
     """Drop the farm, and remove all that was dropped: the room is needed."""
-    lock.stop_holder(store.ahead_lock)
-    # Without that lock: whoever holds it can be ended by any run that begins, and this is a gate.
+    lock.stop_holder(store.farm_lock, (_AT_LEISURE, _HURRIED))
     with lock.exclusive(store.farm_lock, _WHAT, wait_seconds=math.inf):
         store.drop_farms()
     empty_trash(store)
 
 
-def _lay(store: ClientStore, log: Logger, used_up: Room) -> None:
+def _lay(store: ClientStore, log: Logger, used_up: Room, run: str) -> None:
+    """``run``: the one in flight, for which a farm that waits is looked at now, so that its seal need not do it."""
     from sedai.server.farm import Farm  # behind the answer
 
     base = store.base()
     store.drop_farms(besides=base)
-    if base is None or Farm(store, base).is_laid:
+    if base is None:
+        return
+    allow_deep_paths()
+    farm = Farm(store, base)
+    if farm.is_laid and (not run or farm.look(run)):
         return
     if words := used_up():
         log.warning("%s: the farm for the next run is not laid: %s", store.root.name, words)
         return
-    allow_deep_paths()
     began, busy = time.monotonic(), time.process_time()
     record = store.record_path(base)
     try:
         with lock.shared(record):  # or it could be pruned meanwhile, and would seem to have lost everything
             if not record.exists():
                 return
-            laid = Farm(store, base).lay()
+            laid = farm.lay()
     except OSError as error:  # a full disk: the room is needed for other things
         log.warning("%s: the farm for the next run was not laid: %s", store.root.name, error)
+        store.drop_farms()
+        return
+    if words := used_up():
+        log.warning("%s: the farm for the next run is given up again: %s", store.root.name, words)
         store.drop_farms()
         return
     if laid.missing:
@@ -119,5 +143,10 @@ def _lay(store: ClientStore, log: Logger, used_up: Room) -> None:
 
 def _be_idle() -> None:
     """From here on only where nobody else wants the processor or the disk."""
+    _be_called(_AT_LEISURE)
     os.nice(19)
     run(["ionice", "--class", "3", "--pid", str(os.getpid())], success=range(256))
+
+
+def _be_called(name: str) -> None:
+    Path("/proc/self/comm").write_text(name, encoding="ascii")

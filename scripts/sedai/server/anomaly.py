@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 
-from sedai.server.beneath import Beneath
+from sedai.core.beneath import Beneath
+from sedai.core.counted import counted
 
 # Trees of a few files change wholly now and then.
 FEWEST_FILES = 20
@@ -66,8 +67,8 @@ def judge(compared: Compared, percent: int, base: Beneath, tree: Beneath) -> str
     touched = compared.removed + compared.changed
     if touched * 100 > percent * compared.files:
         return (
-            f"{compared.removed} of {compared.files} files were removed and {compared.changed} changed, which is more than "
-            f"{percent} %"
+            f"{compared.removed} of {counted(compared.files, 'file')} were removed and {compared.changed} changed, which is "
+            f"more than {percent} %"
         )
     plain, noisy = _turned_into_noise(compared.pairs, base, tree)
     if noisy >= _FEWEST_NOISY and noisy * 2 > plain:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from sedai.core import manifest, wire
+from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
-from sedai.server.beneath import Beneath
 from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
@@ -145,6 +145,12 @@ class Arrived:
         linked = self._linked.setdefault(stat.st_ino, _Linked(stat.st_nlink))
         linked.named += 1
         return linked
+
+    def forget_linked(self) -> bool:
+        """Forget the inodes with several names that were checked until now; whether there were any."""
+        had_some = bool(self._linked)
+        self._linked.clear()
+        return had_some
 
     def refuse_names_outside(self) -> None:
         """Every name of every inode that was checked lies in the delta.

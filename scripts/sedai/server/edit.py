@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as st
 from collections.abc import Iterator
@@ -9,14 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sedai.core import manifest, wire
+from sedai.core import manifest, wire, workers
+from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
 from sedai.server import arrived
 from sedai.server.arrived import Identity
-from sedai.server.beneath import Beneath
 from sedai.server.stored import copy_attributes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+_PIECE = 500
+# Fewer are placed before a process would have started.
+_WORTH_WORKERS = 2000
 # What a line of the list of edits begins with.
 _NEW, _REPLACED, _REMOVED = b"+", b"*", b"-"
 
@@ -30,6 +34,7 @@ class Edits:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = path.open("wb")
+        self.placements = 0
 
     def __enter__(self) -> Self:
         return self
@@ -45,6 +50,7 @@ class Edits:
 
     def place(self, line: bytes, identity: Identity, *, replaces: bool) -> None:
         """The entry of ``line`` comes; ``replaces``: something has its name."""
+        self.placements += 1
         self._stream.write(b"%s%d %d\t%s" % (_REPLACED if replaces else _NEW, *identity, line))
 
     def dropped(self) -> Iterator[tuple[bytes, bool, bool]]:
@@ -56,12 +62,9 @@ class Edits:
                 _, path, kind, _ = line.split(b"\t", 3)
                 yield manifest.unescape(path), False, kind == b"d"
 
-    def placed(self) -> Iterator[tuple[manifest.Entry, Identity]]:
-        """Each entry that comes."""
-        for line in self._lines():
-            if line[:1] != _REMOVED:
-                known_by, rest = line[1:].split(b"\t", 1)
-                yield manifest.decode(rest), Identity(*map(int, known_by.split()))
+    def placed(self) -> Iterator[bytes]:
+        """The line of each entry that comes; see :func:`_read`."""
+        return (line for line in self._lines() if line[:1] != _REMOVED)
 
     def paths(self) -> Iterator[bytes]:
         """The paths of all edits."""
@@ -75,6 +78,28 @@ class Edits:
     def forget(self) -> None:
         """Remove the file."""
         self._path.unlink()
+
+
+def _read(line: bytes) -> tuple[manifest.Entry, Identity]:
+    """The entry that comes, and what it is known by."""
+    known_by, rest = line[1:].split(b"\t", 1)
+    return manifest.decode(rest), Identity(*map(int, known_by.split()))
+
+
+def _is_plain(line: bytes) -> bool:
+    """Whether a file with one name comes: it has nothing to do with any other entry but its directory."""
+    fields = line.split(b"\t", 2 + manifest.NLINK)[1:]
+    return fields[manifest.KIND] == b"f" and fields[manifest.NLINK] == b"1"
+
+
+def _link(name: bytes, source: int, target: int) -> None:
+    try:
+        os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EMLINK:
+            raise
+        # A file with so many names that the file system has none for both; the delta goes after the seal in any case.
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
 
 
 class Edit:
@@ -105,9 +130,35 @@ class Edit:
             os.rmdir(name, dir_fd=parent)
             self._times.pop(path, None)
         self._tree.forget()
-        for entry, identity in edits.placed():
-            self._place(entry, identity)
+        crew = workers.count() if edits.placements > _WORTH_WORKERS else 0
+        for added in workers.spread(self._place_files, self._files(edits.placed()), crew):
+            self.added += added
         self._restore_directory_times()
+
+    def _files(self, lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+        """The lines of plain files, many at a time; all else is placed on the way, before what lies in it."""
+        piece: list[bytes] = []
+        for line in lines:
+            self.placed += 1
+            if not _is_plain(line):
+                self._place(*_read(line))
+                continue
+            path = manifest.line_path(line[line.index(b"\t") + 1 :])
+            if path.rpartition(b"/")[0] not in self._times:
+                self._touch(path, self._tree.parent(path)[0])
+            piece.append(line)
+            if len(piece) == _PIECE:
+                yield piece
+                piece = []
+        yield piece
+
+    def _place_files(self, lines: list[bytes]) -> int:
+        """What a worker does; how many entries were added."""
+        for line in lines:
+            entry, identity = _read(line)
+            target, name = self._tree.parent(entry.path)
+            self._place_at(target, name, entry, identity)
+        return len(lines)
 
     def _drop(self, path: bytes, for_good: bool, for_directory: bool, directories: list[bytes]) -> None:
         try:
@@ -129,11 +180,14 @@ class Edit:
 
     def _place(self, entry: manifest.Entry, identity: Identity) -> None:
         target, name = self._tree.parent(entry.path)
-        self.placed += 1
         self._touch(entry.path, target)
         if entry.kind == "d":
             self._place_directory(entry, target, name)
-            return
+        else:
+            self._place_at(target, name, entry, identity)
+            self.added += 1
+
+    def _place_at(self, target: int, name: bytes, entry: manifest.Entry, identity: Identity) -> None:
         source, _ = self._delta.parent(entry.path)
         found = Identity.of(os.stat(name, dir_fd=source, follow_symlinks=False))
         # A further name moves the ctime of the inode; we made it, so we know the new one.
@@ -142,7 +196,7 @@ class Edit:
         if entry.kind == "l":
             os.symlink(entry.target, name, dir_fd=target)
         else:
-            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            _link(name, source, target)
         if entry.kind != "f":
             os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=target, follow_symlinks=False)
         placed = os.stat(name, dir_fd=target, follow_symlinks=False)
@@ -151,7 +205,6 @@ class Edit:
                 self._ctimes[placed.st_ino] = placed.st_ctime_ns
         elif entry.kind != "l":
             raise IntegrityError(f"{wire.text(entry.path)} changed after it was checked.")
-        self.added += 1
 
     def _place_directory(self, entry: manifest.Entry, target: int, name: bytes) -> None:
         try:

@@ -7,9 +7,10 @@ import math
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sedai.core.errors import IntegrityError
+from sedai.server import days
 from sedai.server.config import ServerConfig
 from sedai.server.store import ClientStore
 
@@ -19,6 +20,7 @@ class GenerationFacts:
     """A sealed generation: its name, the time in its name (seconds since the epoch), and what its record says.
 
     ``error``: why the record can't be read; the figures are 0 then. ``is_first``: it was built on no other.
+    ``shareable_bytes``: about how much it would share with the one before it, if the file system had reflinks.
     """
 
     name: str
@@ -29,6 +31,7 @@ class GenerationFacts:
     is_first: bool = False
     error: str = ""
     not_in_backup: tuple[str, ...] = ()
+    shareable_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class ClientFacts:
 
     ``checked``: when it last had its generations checked, 0 where that is not known.
     ``clock_skew``: client minus server in seconds, as of its last run. ``error``: why its directory can't be used;
-    ``unseen``: it can't even be looked into, so that nothing else is known.
+    ``unseen``: it can't even be looked into, so that nothing else is known. ``days``: how many generations were sealed on
+    each day (2026-01-31, UTC), those that were pruned too; 0 where a run began and none was.
     """
 
     name: str
@@ -48,6 +52,7 @@ class ClientFacts:
     checked: float = 0.0
     error: str = ""
     unseen: bool = False
+    days: dict[str, int] = field(default_factory=dict)
 
     @property
     def whole(self) -> tuple[GenerationFacts, ...]:
@@ -100,15 +105,18 @@ def gather(
 def _client(store: ClientStore, name: str, since: float, max_age: float) -> ClientFacts:
     os.scandir(store.root).close()  # one that is not there, because a disk is not mounted, is not an empty one
     found = []
-    for generation in store.generations():
+    generations = store.generations()
+    for generation in generations:
         moment = generation.time.timestamp()
         try:
             record = store.record(generation)
             found.append(GenerationFacts(str(generation), moment, record.files, record.bytes, record.new_bytes,
-                                         not record.previous, not_in_backup=record.not_in_backup))  # fmt: skip
+                                         not record.previous, not_in_backup=record.not_in_backup,
+                                         shareable_bytes=record.shareable_bytes))  # fmt: skip
         except IntegrityError as error:
             found.append(GenerationFacts(str(generation), moment, error=error.message))
-    return ClientFacts(name, since, max_age, tuple(found), _skew(store), _checked(store), _try_to_write(store))
+    return ClientFacts(name, since, max_age, tuple(found), _skew(store), _checked(store), _try_to_write(store),
+                       days=days.counted(store, generations))  # fmt: skip
 
 
 def _skew(store: ClientStore) -> float:

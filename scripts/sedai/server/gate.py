@@ -28,13 +28,14 @@ from sedai.core.errors import (
     UsageError,
 )
 from sedai.core.generation import Generation
-from sedai.server import ahead, quota, receiver
+from sedai.server import ahead, days, quota, receiver
 from sedai.server import prune as pruning
+from sedai.server.asked import Asked
 from sedai.server.config import ServerConfig
 from sedai.server.store import ClientStore
 
 if TYPE_CHECKING:
-    from sedai.server import verify
+    from sedai.server.entries import Problem, Tally
 
 # What a run that was killed has still on its way arrives first, on a slow line too.
 _LOCK_WAIT_SECONDS = 30
@@ -60,12 +61,13 @@ class Gate:
         self.config.retention_for(self.client)
         if command.startswith("rsync "):
             return self._rsync(command)
-        verbs: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        verbs: dict[str, Callable[[Asked], dict[str, Any]]] = {
             "begin": self._begin,
             "seal": self._seal,
             "sign": self._sign,
             "list": self._list,
             "manifest": self._manifest,
+            "read": self._read,
             "find": self._find,
             "verify": self._verify,
             "alert": self._alert,
@@ -76,7 +78,7 @@ class Gate:
             raise UsageError(f"The gate knows no {command[:40]!r}.", f"It knows: {', '.join(verbs)}.")
         try:
             # Whatever else has changed between two versions: what one has to tell reaches a person.
-            result = handler(self._request(any_version=command == "alert"))
+            result = handler(Asked(command, self._request(any_version=command == "alert")))
         except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"The request for `{command}` has a value that does not fit: {error}") from error
         wire.write_object(self.answers, {"result": result})
@@ -85,7 +87,15 @@ class Gate:
     def look_ahead(self, command: str) -> None:
         """When ``command`` was answered: do in the background what the next seal needs, at once where a run has begun."""
         if command in ("begin", "seal"):
-            ahead.start(self.store, self.log, self._quota.used_up, urgent=command == "begin")
+            has_page = self.config.watch.state_directory is not None
+            at_last = self._show if command == "seal" and has_page else None
+            ahead.start(self.store, self.log, self._quota.used_up, urgent=command == "begin", at_last=at_last)
+
+    def _show(self) -> None:
+        """Whoever looks at the server's page sees what was sealed just now."""
+        from sedai.server import report, status
+
+        status.refresh(report.facts_now(self.config), self.config, self.log)
 
     def _request(self, *, any_version: bool) -> dict[str, Any]:
         line = self.requests.readline(wire.LONGEST_LINE * 32)
@@ -123,10 +133,13 @@ class Gate:
                 raise UsageError(f"The generation {generation} was pruned meanwhile.", "Choose another one.")
             yield generation
 
-    def _begin(self, request: dict[str, Any]) -> dict[str, Any]:
-        skew = float(request.get("time", 0.0)) - time.time()
+    def _begin(self, asked: Asked) -> dict[str, Any]:
+        skew = asked.number("time") - time.time()
+        empty, dry_run = asked.flag("empty"), asked.flag("dry_run")
         with self._locked():
-            if request.get("empty") is True:  # what an earlier run sent is in this one's way
+            if not dry_run:
+                days.begun(self.store, days.day(datetime.now(UTC)))
+            if empty:  # what an earlier run sent is in this one's way
                 self.store.empty_delta()
             self._refuse_without_room()
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
@@ -143,16 +156,18 @@ class Gate:
         return {
             "base": str(newest) if newest else "",
             "base_manifest_sha256": record.manifest_sha256 if record else "",
+            "base_entries": record.entries if record else 0,
             "wanted": [wire.pack(path) for path in wanted],
             "lost": [wire.pack(path) for path in lost],
             "clock_skew_seconds": round(skew, 3),
             "free_bytes": free,
+            "takes_top": True,
             "sedai_version": __version__,
         }
 
     def _lost(self, base: Generation, wanted: Iterable[bytes]) -> Iterator[bytes]:
         """What of ``wanted`` the base has nothing of: kept as it is, it could not even be linked."""
-        from sedai.server.beneath import Beneath
+        from sedai.core.beneath import Beneath
 
         with Beneath(self.store.tree(base)) as tree:
             for path in wanted:
@@ -175,7 +190,7 @@ class Gate:
             )
 
     def _rsync(self, command: str) -> int:
-        from sedai.server import transfer
+        from sedai.server import below, transfer
 
         asked = transfer.parse(command)
         if asked.generation:
@@ -185,9 +200,11 @@ class Gate:
                                       {tree: transfer.TREE}, {})  # fmt: skip
         with self._locked():
             newest = self.store.base()
-            base = self._basis(newest)
+            base = below.directory(self._basis(newest), asked.top)
+            if base is None:
+                base = self._no_base
             base.mkdir(mode=0o700, exist_ok=True)
-            delta = self.store.delta
+            delta = below.made(self.store.delta, asked.top)
             argv = transfer.receive_command(asked, self._seen(base, transfer.BASE), self._seen(delta, transfer.DELTA))
             self._refuse_without_room()
             self.store.broken_off.touch(mode=0o600)
@@ -206,8 +223,12 @@ class Gate:
 
         wanted = self.store.wanted()
         if base is None or next(stored.unreadable(self.store.tree(base), wanted), None) is not None:
-            return self.store.incoming / "no-base"
+            return self._no_base
         return self.store.tree(base)
+
+    @property
+    def _no_base(self) -> Path:
+        return self.store.incoming / "no-base"
 
     def _look_for_damage(self, base: Generation) -> None:
         """After a transfer that broke off: did rsync stumble over the attributes of something in the base?"""
@@ -232,10 +253,10 @@ class Gate:
             self.log.warning("%s: rsync ended with status %d", self.client, status)
         return status
 
-    def _seal(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _seal(self, asked: Asked) -> dict[str, Any]:
         from sedai.server.seal import Request, seal
 
-        wanted = Request.from_table(request)
+        wanted = Request.from_table(asked.fields)
         with self._locked():
             self._refuse_without_room()
             incoming = self.store.incoming / "changes"
@@ -266,6 +287,7 @@ class Gate:
                 with incoming.open("rb") as stream:
                     self.store.wanted_no_more({c.path for c in wire.read_changes(stream) if c.path in again})
             incoming.unlink()
+            days.sealed(self.store, days.day(datetime.now(UTC)))
             self.store.prepare()
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip
@@ -273,15 +295,15 @@ class Gate:
         # The text as it is stored: what the client signs must be that, to the last byte.
         return {"record": asdict(record), "record_text": record.text(), **pruned}
 
-    def _sign(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _sign(self, asked: Asked) -> dict[str, Any]:
         from sedai.server import signature
 
-        name = str(request.get("generation", ""))
+        name, signed = asked.text("generation"), asked.text("signature")
         with self._locked():
             generation = self.store.find(name)
             if str(generation) != name:
                 raise UsageError("A signature is for one generation by its name.")
-            signer = signature.keep(self.store, generation, str(request.get("signature", "")).encode())
+            signer = signature.keep(self.store, generation, signed.encode())
         self.log.info("%s: %s is signed by %s", self.client, name, signer)
         return {"generation": name}
 
@@ -309,21 +331,21 @@ class Gate:
             self.log.info("%s: pruned %s", self.client, name)
         return {"pruned": list(done.dropped), "not_pruned": ""}
 
-    def _list(self, request: dict[str, Any]) -> dict[str, Any]:
-        found = []
+    def _list(self, asked: Asked) -> dict[str, Any]:
+        found, signatures = [], asked.flag("signatures")
         for generation in self.store.generations():
             try:
                 known = asdict(self.store.record(generation))
             except IntegrityError as error:
                 known = {"generation": str(generation), "error": error.message}
-            if request.get("signatures"):
+            if signatures:
                 known["record_bytes"] = _packed(self.store.record_path(generation))
                 known["signature"] = _packed(self.store.signature(generation))
             found.append(known)
         return {"generations": found}
 
-    def _manifest(self, request: dict[str, Any]) -> dict[str, Any]:
-        generation = self.store.find(str(request.get("generation", "latest")))
+    def _manifest(self, asked: Asked) -> dict[str, Any]:
+        generation = self.store.find(asked.text("generation", "latest"))
         path = self.store.manifest(generation)
         if generation == self.store.base():
             self.store.prove_base()  # a backup that is refused it must not be given it again
@@ -333,13 +355,22 @@ class Gate:
                 self.answers.write(b"+" + wire.pack(chunk).encode() + b"\n")
         return {"generation": str(generation)}
 
-    def _find(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _read(self, asked: Asked) -> dict[str, Any]:
+        from sedai.core.beneath import Beneath, allow_deep_paths
+        from sedai.server import reading
+
+        allow_deep_paths()
+        generation = self.store.find(asked.text("generation"))
+        with self._held(generation), Beneath(self.store.tree(generation)) as tree:
+            for block in reading.answers(tree, self.requests):
+                self.answers.write(block)
+        return {"generation": str(generation)}
+
+    def _find(self, asked: Asked) -> dict[str, Any]:
         from sedai.server import find
 
-        if "paths" in request:
-            fits = find.by_paths(wire.unpack_paths(request["paths"]))
-        else:
-            fits = find.by_pattern(wire.unpack(str(request.get("pattern", ""))))
+        paths = asked.paths("paths")
+        fits = find.by_pattern(asked.packed("pattern")) if paths is None else find.by_paths(paths)
         searched, matched = [], 0
         for generation in self.store.generations():
             try:
@@ -355,49 +386,50 @@ class Gate:
             searched.append(str(generation))
         return {"matched": matched, "generations": searched}
 
-    def _verify(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _verify(self, asked: Asked) -> dict[str, Any]:
         from sedai.server import verify
 
-        level = str(request.get("level", "quick"))
+        level = asked.text("level", "quick")
         if level not in verify.LEVELS:
             raise UsageError(f"There is no level {level!r}.", f"Levels: {', '.join(verify.LEVELS)}.")
-        name = str(request.get("generation", "latest"))
+        name = asked.text("generation", "latest")
+        paths = asked.paths("paths")
         everything = self.store.generations()
         chosen = everything if name == "all" else [self.store.find(name)]
         spoken = time.monotonic()
 
-        def progress(tally: verify.Tally) -> None:
+        def progress(tally: Tally) -> None:
             nonlocal spoken
             if time.monotonic() - spoken > 1.0:
                 spoken = time.monotonic()
                 wire.write_object(self.answers, {"progress": tally.entries, "bytes": tally.read_bytes})
 
         verifier = verify.Verifier(self.store, level, progress)
-        if "paths" in request:
-            found = verifier.paths(self.store.find(name), wire.unpack_paths(request["paths"]))
+        if paths is not None:
+            found = verifier.paths(self.store.find(name), paths)
         else:
-            found = itertools.chain(verify.rising(everything), verifier.generations(chosen))
+            found = itertools.chain(verify.gone(self.store), verify.rising(everything), verifier.generations(chosen))
         problems = sum(map(self._tell, found))
-        if "paths" not in request:
+        if paths is None:
             self.store.checked.touch()
         self.log.info("%s: %s check of %s: %d problems", self.client, level, name, problems)
         return {"problems": problems, "checked": [str(generation) for generation in chosen],
                 "generations": [str(generation) for generation in everything], **asdict(verifier.tally)}  # fmt: skip
 
-    def _tell(self, problem: verify.Problem) -> int:
+    def _tell(self, problem: Problem) -> int:
         wire.write_object(self.answers, {"problem": problem._asdict() | {"path": wire.pack(problem.path)}})
         self.log.warning("%s: %s %s in %s: expected %s, found %s", self.client, problem.code,
                          wire.text(problem.path), problem.generation, problem.expected, problem.found)  # fmt: skip
         return 1
 
-    def _alert(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _alert(self, asked: Asked) -> dict[str, Any]:
         from sedai.server import alerts
 
-        fields = {name: str(request.get(name, "")) for name in ("subject", "body", "incident", "resolved")}
+        fields = {name: str(asked.fields.get(name, "")) for name in ("subject", "body", "incident", "resolved")}
         alert = alerts.Alert(**fields)
         return {"alert": alerts.send(self.config.alert_command, alert, f"client:{self.client}", self.log)}
 
-    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self, asked: Asked) -> dict[str, Any]:
         from sedai.server import freeze
 
         newest = self.store.newest()

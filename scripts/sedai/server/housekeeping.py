@@ -8,9 +8,11 @@ from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 
+from sedai.core.counted import counted
 from sedai.core.errors import ExitCode, LockedError, SedaiError
 from sedai.core.log import open_log
 from sedai.core.ping import FAIL, START, SUCCESS, ping
+from sedai.core.progress import Reporter
 from sedai.server import status, words
 from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding, incident_key
@@ -76,8 +78,8 @@ def _watch(config: ServerConfig, log: Logger) -> ExitCode:
 
 def _scrub(config: ServerConfig, log: Logger) -> ExitCode:
     os.nice(19)
-    outcome = scrub(config, log)
-    print(f"Read {outcome.read_files} files, {words.size(outcome.read_bytes)}.")
+    outcome = scrub(config, log, Reporter(quiet=False))
+    print(f"Read {counted(outcome.read_files, 'file')}, {words.size(outcome.read_bytes)}.")
     teller = Teller(config, log)
     for finding in outcome.findings:
         print(f"{finding.client}: {words.title(finding.kind, config.language)}\n{finding.figures['lines']}")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sedai.core import lock
 from sedai.core.generation import Retention, Verdict, decide
-from sedai.server import freeze
+from sedai.server import freeze, known
 from sedai.server.store import ClientStore
 
 _INTERVAL = timedelta(hours=1)
@@ -47,8 +47,10 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
             if record.exists() and not held.enter_context(lock.unless_in_use(record)):
                 in_use.append(name)
                 continue
+            known.forget(store, verdict.generation)
             store.discard(store.directory(verdict.generation))
         dropped.append(name)
+    known.forget_with_time(store, rule)
     return Pruned(tuple(dropped), tuple(in_use))
 
 

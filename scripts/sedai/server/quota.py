@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Container
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
+from sedai.core.errors import IntegrityError
 from sedai.core.process import run
 from sedai.server import ahead
 from sedai.server.receiver import Limit, LimitError
@@ -39,8 +40,8 @@ class Quota:
             free = min(free, self.quota_gib * GIB - self._stored())
         return max(0, free)
 
-    def used_up(self, *besides: Path) -> str:
-        """What is used up, in words; empty while there is room. ``besides``: what counts too, if it is there."""
+    def used_up(self) -> str:
+        """What is used up, in words; empty while there is room. What was dropped counts until it is removed."""
         disk = os.statvfs(self.store.root)
         for what, free, all_of_it in (
             ("the disk", disk.f_bavail, disk.f_blocks),
@@ -51,9 +52,17 @@ class Quota:
                     f"Only {free * 100 // all_of_it} % of {what} at {self.store.root.parent} are free; the server keeps "
                     f"{self.reserve_percent} % for itself."
                 )
-        if self.quota_gib is not None and self._used(self.store.incoming, *besides) > self.quota_gib * GIB:
+        if self.quota_gib is not None and self._used() > self.quota_gib * GIB:
             return f"The quota of {self.quota_gib} GiB is used up."
         return ""
+
+    def make_room(self) -> str:
+        """What is used up, in words, without what waits for nobody: what was dropped goes first, then the farm."""
+        for give_up in (ahead.empty_trash, ahead.give_back):
+            if not self.used_up():
+                return ""
+            give_up(self.store)
+        return self.used_up()
 
     def refuse_if_used_up(self) -> None:
         """Drop what was sent if there is no room with it, and refuse if there is none without it.
@@ -61,11 +70,9 @@ class Quota:
         Raises:
             LimitError: there is none.
         """
-        if not self.used_up(self.store.trash):
+        if not self.make_room():
             return
-        ahead.give_back(self.store)
-        if self.used_up():
-            self.store.empty_delta()
+        self.store.empty_delta()
         if words := self.used_up():
             raise LimitError(words, "Free some of it, or raise the limit, on the server.")
 
@@ -74,7 +81,7 @@ class Quota:
         largest = None
         if self.quota_gib is not None:
             largest = max(_CHUNK, self.free_bytes() - _disk_use(self.store.incoming))
-        return Limit(largest, self.used_up)
+        return Limit(largest, self.make_room)
 
     def copy(self, source: IO[bytes], target: IO[bytes]) -> None:
         """Copy a stream of unknown length to the disk.
@@ -88,12 +95,15 @@ class Quota:
             if since >= _LOOK_EVERY:
                 since = 0
                 target.flush()
-                if words := self.used_up():
+                if words := self.make_room():
                     raise LimitError(words, "Free some of it, or raise the limit, on the server.")
             target.write(chunk)
 
-    def _used(self, *besides: Path) -> int:
-        return self._stored() + sum(map(_disk_use, besides))
+    def _used(self) -> int:
+        from sedai.server import farm  # only who has a quota needs it
+
+        waiting = farm.waiting_bytes(self.store)
+        return self._stored() + _disk_use(self.store.incoming) + _disk_use(self.store.trash) + waiting
 
     def _stored(self) -> int:
         """What the sealed generations use of the disk, measured anew only when there are others than last time."""
@@ -103,12 +113,22 @@ class Quota:
             known = json.loads(note.read_text(encoding="utf-8"))
             if known["generations"] == names:
                 return int(known["bytes"])
-        used = _disk_use(self.store.generations_directory)
+        used = _disk_use(self.store.generations_directory) - self._shared(names)
         with contextlib.suppress(
             OSError
         ):  # on a full disk it is measured again; what is used up must be said all the same
             note.write_text(json.dumps({"generations": names, "bytes": used}), encoding="utf-8")
         return used
+
+    def _shared(self, names: Container[str]) -> int:
+        """What du counts in two generations, and the disk has once: what each of them shares with the one before it."""
+        shared = 0
+        for generation in self.store.generations():
+            with contextlib.suppress(IntegrityError):
+                record = self.store.record(generation)
+                # Where that was pruned, its part is this one's own.
+                shared += record.shared_bytes if record.previous in names else 0
+        return shared
 
 
 def _disk_use(directory: os.PathLike[str]) -> int:

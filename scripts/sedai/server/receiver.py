@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sedai.core.errors import SedaiError
 from sedai.core.process import environment
@@ -36,7 +39,7 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
     """Run ``argv`` on this process's own standard streams and return its exit status.
 
     bubblewrap itself ends a moment before the last process inside. What outlives it becomes a child of this process,
-    which is then waited for: the caller's lock is not given up while anything can still write to the delta.
+    which is then ended and waited for: the caller's lock is not given up while anything can still write to the delta.
 
     Raises:
         LimitError: ``limit`` was exceeded, and the transfer was ended for it.
@@ -54,7 +57,7 @@ def run(argv: Sequence[str], limit: Limit | None = None) -> int:
     finally:
         process.kill()
         process.wait()
-        _wait_for_all()
+        _end_all()
     if words:
         raise LimitError(words)
     return process.returncode
@@ -84,8 +87,12 @@ def _nobody_listens() -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0))
 
 
-def _wait_for_all() -> None:
+def _end_all() -> None:
+    """End what is left, and wait for it: without a sandbox a half of rsync whose other half died would wait for ever."""
     while True:
+        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:

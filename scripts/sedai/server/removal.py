@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from pathlib import Path
 
+from sedai.core import workers
+
+# Fewer directories are removed before a process would have started.
+_WORTH_WORKERS = 20
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -30,21 +35,26 @@ def empty(root: Path) -> None:
     """
     top = _enter(os.fsencode(root), None)
     try:
-        _empty(top)
+        _empty(top, workers.count())
     finally:
         os.close(top)
 
 
-def _empty(top: int) -> None:
+def _empty(top: int, crew: int) -> None:
     while names := _names(top):
+        directories = []
         for name, is_directory in names:
             if is_directory:
-                _remove_one(name, top)
+                directories.append(name)
             else:
                 os.unlink(name, dir_fd=top)
+        for _ in workers.spread(
+            functools.partial(_remove_one, top), directories, crew if len(directories) > _WORTH_WORKERS else 0
+        ):
+            pass
 
 
-def _remove_one(name: bytes, top: int) -> None:
+def _remove_one(top: int, name: bytes) -> None:
     directory = _enter(name, top)
     try:
         for inner, is_directory in _names(directory):
@@ -67,7 +77,7 @@ def _move_up(name: bytes, directory: int, top: int) -> None:
         # No block for one more name, on a disk that this is to make room on: without the move then, by recursion.
         below = _enter(name, directory)
         try:
-            _empty(below)
+            _empty(below, 0)
         finally:
             os.close(below)
         os.rmdir(name, dir_fd=directory)
@@ -86,5 +96,7 @@ def _enter(name: bytes, directory: int | None) -> int:
 
 
 def _names(directory: int) -> list[tuple[bytes, bool]]:
+    # What came since the descriptor was last at its beginning need not be told (readdir(3)), and is not on btrfs.
+    os.lseek(directory, 0, os.SEEK_SET)
     with os.scandir(directory) as found:
         return [(os.fsencode(item.name), item.is_dir(follow_symlinks=False)) for item in found]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from logging import Logger
 
+from sedai.core.counted import counted
 from sedai.core.errors import ProcessError
 from sedai.core.process import run
 from sedai.server import alerts, scrub, words
@@ -23,27 +23,32 @@ _DAY = 86400.0
 _CALENDAR_DAYS = 14
 # What the sender says when nothing waits.
 _NO_MAILS = "No mail waits."
+# To move a store to another file system is work.
+_WORTH_A_WORD = 1 << 30
 
 _WORDS = {
     "en": {
         "well": "weekly report: all is well",
-        "wrong": "weekly report: {count} problem(s)",
+        "wrong": "weekly report: {problems}",
         "why": "This mail comes every week, whatever happens. It shows that mails of this server reach you: when it stays away, "
         "look at the server.",
         "wrong_now": "Wrong now",
         "open": "Reported and not over",
-        "open_line": "{subject} (since {since}, reported {total} times)",
+        "open_line": "{subject} (since {since}, reported {times})",
         "nothing": "nothing",
         "clients": "Clients",
-        "client": "{client}: {count} generations, the newest {newest}, {age} old; {files} files, {bytes}; {daily} of new content a "
+        "client": "{client}: {generations}, the newest {newest}, {age} old; {content}, {bytes}; {daily} of new content a "
         "day",
         "none": "{client}: no generation",
-        "rotten": "{client}: {count} damaged thing(s) in what is stored",
-        "calendar": "Generations kept, by day (UTC)",
+        "rotten": "{client}: {things} in what is stored",
+        "calendar": "Backups by day (UTC)",
+        "failed": "failed",
         "lacks": "Not in the newest backups",
         "disk": "Disk of {store}",
         "room": "{free} of {total} free ({percent} % used)",
         "days": ", enough for {days} days, not counting what pruning frees",
+        "shareable": "About {bytes} less would be used on XFS or btrfs: big files that change a little share there what stays the "
+        "same.",
         "no_room": "can't be asked",
         "scrub": "Every stored file was read and compared",
         "since": "since {since} or later",
@@ -64,11 +69,13 @@ _WORDS = {
         "client": "{client}: {count} 世代、最新は {newest} ({age} 前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
         "none": "{client}: 世代なし",
         "rotten": "{client}: 保存データの破損 {count} 件",
-        "calendar": "保持している世代の日別の数 (UTC)",
+        "calendar": "日別のバックアップ数 (UTC)",
+        "failed": "失敗",
         "lacks": "最新のバックアップに含まれないもの",
         "disk": "{store} のディスク",
         "room": "{total} のうち空き {free} (使用率 {percent} %)",
         "days": "、約 {days} 日分 (古い世代の削除で空く分は含まない)",
+        "shareable": "XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)。",
         "no_room": "確認できません",
         "scrub": "すべての保存ファイルの読み取り検査",
         "since": "{since} 以降に完了",
@@ -122,10 +129,19 @@ def look(config: ServerConfig, log: Logger) -> Material:
     Raises:
         ConfigError: the configuration names no directory for the notes.
     """
+    return with_mails(facts_now(config), config, log)
+
+
+def facts_now(config: ServerConfig) -> Facts:
+    """How the stores are, beside what the watch has noted.
+
+    Raises:
+        ConfigError: the configuration names no directory for the notes.
+    """
     state = directory(config.watch.state_directory)
     notes = read_notes(state)
     unread_since = scrub.read_notes(state).unread_since
-    return with_mails(gather(config, notes.known_since, frozenset(notes.open), unread_since), config, log)
+    return gather(config, notes.known_since, frozenset(notes.open), unread_since)
 
 
 def with_mails(facts: Facts, config: ServerConfig, log: Logger) -> Material:
@@ -170,8 +186,8 @@ def compose(material: Material, store: str, language: str) -> Alert:
     text = _WORDS[language]
     body = "\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in sections(material, store, language))
     count = wrong(material)
-    subject = text["wrong"].format(count=count) if count else text["well"]
-    return Alert(words.subject("", subject, language), f"{text['why']}\n\n{body}\n")
+    subject = text["wrong"].format(count=count, problems=counted(count, "problem")) if count else text["well"]
+    return Alert(words.subject("", subject), f"{text['why']}\n\n{body}\n")
 
 
 def wrong(material: Material) -> int:
@@ -185,9 +201,14 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
     text = _WORDS[language]
     wrong_now = [
         f"{finding.client or 'server'}: {words.title(finding.kind, language)}" for finding in material.findings
-    ] + [text["rotten"].format(client=client, count=count) for client, count in sorted(material.rotten.items())]
+    ] + [
+        text["rotten"].format(client=client, count=count, things=counted(count, "damaged thing"))
+        for client, count in sorted(material.rotten.items())
+    ]
     still_open = [
-        text["open_line"].format(subject=one.subject, since=words.moment(one.first), total=one.total)
+        text["open_line"].format(
+            subject=one.subject, since=words.moment(one.first), total=one.total, times=counted(one.total, "time")
+        )
         for one in material.incidents
     ]
     if material.error:
@@ -198,10 +219,10 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
         (text["clients"], [_client(client, material.facts.now, language) for client in material.facts.clients]),
         (
             text["calendar"],
-            [_calendar(client, material.facts.now) for client in material.facts.clients if client.generations],
+            [_calendar(client, material.facts.now, language) for client in material.facts.clients if client.days],
         ),
         (text["lacks"], [line for client in material.facts.clients for line in _lacks(client)]),
-        (text["disk"].format(store=store), [_room(material.facts, language)]),
+        (text["disk"].format(store=store), [_room(material.facts, language), *_shareable(material.facts, language)]),
         (text["scrub"], [_scrubbed(material.whole_since, language)]),
     ]
     if material.mails:
@@ -217,19 +238,22 @@ def _client(client: ClientFacts, now: float, language: str) -> str:
     return text["client"].format(
         client=client.name,
         count=len(client.generations),
+        generations=counted(len(client.generations), "generation"),
         newest=newest.name,
         age=words.duration(now - newest.time, language),
         files=newest.files,
+        content=counted(newest.files, "file"),
         bytes=words.size(newest.bytes),
         daily=words.size(growth(Facts(now, (client,), None))),
     )
 
 
-def _calendar(client: ClientFacts, now: float) -> str:
-    """How many generations each day has, from the day of the oldest one, or for the newest two weeks."""
-    counts = Counter(_day(generation.time) for generation in client.generations)
-    days = [_day(now - age * _DAY) for age in reversed(range(_CALENDAR_DAYS))]
-    told = [f"{day[5:]} {counts[day] or '-'}" for day in days if day >= min(counts)]
+def _calendar(client: ClientFacts, now: float, language: str) -> str:
+    """How many generations came on each day, from the first day that is known, or for the newest two weeks."""
+    *days, today = (_day(now - age * _DAY) for age in reversed(range(_CALENDAR_DAYS)))
+    ended = {day: count or _WORDS[language]["failed"] for day, count in client.days.items()}
+    ended[today] = client.days.get(today) or "-"  # a run may still be at it
+    told = [f"{day[5:]} {ended.get(day, '-')}" for day in (*days, today) if day >= min(client.days)]
     return f"{client.name}: {', '.join(told)}"
 
 
@@ -251,6 +275,12 @@ def _room(facts: Facts, language: str) -> str:
     )
     daily = growth(facts)
     return room + (text["days"].format(days=f"{disk.free / daily:.0f}") if daily > 0 else "")
+
+
+def _shareable(facts: Facts, language: str) -> list[str]:
+    """What reflinks would save, where that is worth a word."""
+    missed = sum(one.shareable_bytes for client in facts.clients for one in client.whole[1:])
+    return [_WORDS[language]["shareable"].format(bytes=words.size(missed))] if missed >= _WORTH_A_WORD else []
 
 
 def _scrubbed(whole_since: float, language: str) -> str:

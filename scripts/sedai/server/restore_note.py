@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 from sedai.core import manifest
@@ -166,9 +165,54 @@ _USUAL_DUMPS = {
 _RESTORED = "/root/restored"
 
 
-def text(record: Record, tree: Path, blocks: Iterable[bytes]) -> str:
-    """The text of RESTORE.txt for the generation of ``record``, whose files will be at ``tree``; ``blocks``: its manifest."""
-    example, dumps = _examples(blocks)
+class Examples:
+    """What a note can name as examples, gathered while the manifest goes by: a file, and the first dump of each kind."""
+
+    def __init__(self) -> None:
+        self._first, self._usual = b"", False
+        self._dumps: dict[str, list[str]] = {kind: [] for kind in _USUAL_DUMPS}
+        self._notes: set[str] = set()
+        self._globals: set[str] = set()
+
+    def see(self, block: bytes) -> None:
+        """Look at some lines of the manifest."""
+        if self._first and b"/databases/" not in block and _USUAL not in block:
+            return  # nothing in it could be an example
+        for line in manifest.lines_of(block):
+            path, kind = line.split(b"\t", 2)[:2]
+            if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
+                continue
+            self._usual = self._usual or path == _USUAL
+            self._first = self._first or path
+            if b"/databases/" in path:
+                self._see_dump(path.decode())
+
+    def _see_dump(self, name: str) -> None:
+        if name.endswith(".json"):
+            self._notes.add(name.removesuffix(".json"))
+        elif name.endswith("/@globals.sql"):
+            self._globals.add(name.rpartition("/")[0])
+        elif dump := _DUMP.match(name):
+            self._dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
+
+    @property
+    def file(self) -> str:
+        """A file of the generation in a directory: the usual one if it is there, else the first of a plain name."""
+        return (_USUAL if self._usual or not self._first else self._first).decode()
+
+    @property
+    def dumps(self) -> dict[str, str]:
+        """The first dump of each kind that has notes beside it, without its ending; before others one with accounts."""
+        return {
+            kind: min((name for name in named if name in self._notes), default=_USUAL_DUMPS[kind],
+                      key=lambda name: name.rpartition("/")[0] not in self._globals)
+            for kind, named in self._dumps.items()
+        }  # fmt: skip
+
+
+def text(record: Record, tree: Path, examples: Examples) -> str:
+    """The text of RESTORE.txt for the generation of ``record``, whose files will be at ``tree``."""
+    example, dumps = examples.file, examples.dumps
     values = {name: getattr(record, name) for name in ("generation", "client", "sealed", "files", "bytes", "entries",
                                                        "manifest_sha256")}  # fmt: skip
     remote = f"root@THIS-SERVER:{tree}/./"
@@ -193,38 +237,3 @@ def text(record: Record, tree: Path, blocks: Iterable[bytes]) -> str:
 def _remote(path: Path) -> str:
     """A word of a command for ssh, which goes through two shells."""
     return shlex.quote(shlex.quote(str(path)))
-
-
-def _examples(blocks: Iterable[bytes]) -> tuple[str, dict[str, str]]:
-    """A file of the generation in a directory (the usual one if it is there, else the first of a plain name); and, by
-    their ending, the first dump of each kind, without it.
-
-    A dump has notes beside it. One of a server whose accounts were dumped too comes first.
-    """
-    first, usual = b"", False
-    dumps: dict[str, list[str]] = {kind: [] for kind in _USUAL_DUMPS}
-    notes: set[str] = set()
-    globals_: set[str] = set()
-    for block in blocks:
-        if first and b"/databases/" not in block and _USUAL not in block:
-            continue  # nothing in it could be an example
-        for line in manifest.lines_of(block):
-            path, kind = line.split(b"\t", 2)[:2]
-            if kind != b"f" or b"/" not in path or not _PLAIN.match(path):
-                continue
-            usual = usual or path == _USUAL
-            first = first or path
-            if b"/databases/" in path:
-                name = path.decode()
-                if name.endswith(".json"):
-                    notes.add(name.removesuffix(".json"))
-                elif name.endswith("/@globals.sql"):
-                    globals_.add(name.rpartition("/")[0])
-                elif dump := _DUMP.match(name):
-                    dumps[dump["kind"]].append(f"{dump['entry']}/{dump['name']}")
-    found = {
-        kind: min((name for name in named if name in notes), default=_USUAL_DUMPS[kind],
-                  key=lambda name: name.rpartition("/")[0] not in globals_)
-        for kind, named in dumps.items()
-    }  # fmt: skip
-    return (_USUAL if usual or not first else first).decode(), found

@@ -6,6 +6,7 @@ every share that would be overdue before the next night, so that nights that wer
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat as st
 import time
@@ -17,17 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from sedai.core import lock, wire
-from sedai.server import verify
+from sedai.core.errors import IntegrityError
+from sedai.core.progress import Reporter
+from sedai.server import entries, verify
 from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding
 from sedai.server.notebook import directory, read_json, write_json
 from sedai.server.store import ClientStore
-from sedai.server.stored import Digests, digest
+from sedai.server.stored import Digests, digest_open
 
 _DAY = 86400.0
 # A night may start later than the one before by so much without anything counting as overdue.
 _SLACK = 0.25 * _DAY
 _SHOWN = 50
+_QUIET = Reporter(quiet=True)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def read_notes(state_directory: Path) -> Notes:
         return Notes()
 
 
-def scrub(config: ServerConfig, log: Logger) -> Outcome:
+def scrub(config: ServerConfig, log: Logger, reporter: Reporter = _QUIET) -> Outcome:
     """Read what is due of all clients, and note it.
 
     Raises:
@@ -117,19 +121,34 @@ def scrub(config: ServerConfig, log: Logger) -> Outcome:
         notes = with_shares(read_notes(state), now, days)
         outcome = Outcome(shares=due(notes, now, days))
         rotten: dict[str, dict[str, int]] = {}
-        for client in sorted(config.clients):
-            known = notes.rotten.get(client, {})
-            found = _client(ClientStore(config.store / client), client, outcome, days, set(known.values()), log)
-            rotten[client] = found.lines
-            if found.lines and (found.newest_is_hit or set(found.lines) - set(known)):
-                outcome.findings.append(found.finding(client))
-            elif not found.lines:
-                outcome.over.append(client)
+        expected = _stored(config) * len(outcome.shares) // days if reporter.live else 0
+        with reporter.watched("scrub", expected) as watch:
+            watch(lambda: outcome.read_bytes)
+            for client in sorted(config.clients):
+                known = notes.rotten.get(client, {})
+                found = _client(ClientStore(config.store / client), client, outcome, days, set(known.values()), log)
+                rotten[client] = found.lines
+                if found.lines and (found.newest_is_hit or set(found.lines) - set(known)):
+                    outcome.findings.append(found.finding(client))
+                elif not found.lines:
+                    outcome.over.append(client)
         read = tuple(now if number in outcome.shares else moment for number, moment in enumerate(notes.read))
         write_json(state / "scrub.json", {"started": notes.started, "read": read, "rotten": rotten})
     log.info("scrub: read %d files, %d bytes, shares %s of %d", outcome.read_files, outcome.read_bytes,
              ", ".join(map(str, outcome.shares)), days)  # fmt: skip
     return outcome
+
+
+def _stored(config: ServerConfig) -> int:
+    """About how many bytes are stored: what the oldest generation holds, and what each later one added."""
+    total = 0
+    for client in config.clients:
+        store = ClientStore(config.store / client)
+        for number, generation in enumerate(store.generations()):
+            with contextlib.suppress(IntegrityError):  # told when it is looked at
+                record = store.record(generation)
+                total += record.new_bytes if number else record.bytes
+    return total
 
 
 @dataclass(frozen=True)
@@ -152,8 +171,14 @@ def _client(store: ClientStore, client: str, outcome: Outcome, days: int, suspec
     def reads(inode: int) -> bool:
         return inode in suspects or share(inode, days) in outcome.shares
 
-    verifier = verify.Verifier(store, "full", lambda tally: None, reads=reads, read=_read_from_disk)
-    found: list[tuple[int, verify.Problem]] = []
+    files_before, bytes_before = outcome.read_files, outcome.read_bytes
+
+    def note(tally: entries.Tally) -> None:
+        outcome.read_files = files_before + tally.read_files
+        outcome.read_bytes = bytes_before + tally.read_bytes
+
+    verifier = verify.Verifier(store, "full", note, reads=reads, read=_read_from_disk)
+    found: list[tuple[int, entries.Problem]] = []
     names = []
     # The newest first: what is rotten there is marked to be sent again, and that is most urgent.
     for generation in reversed(store.generations()):
@@ -168,16 +193,14 @@ def _client(store: ClientStore, client: str, outcome: Outcome, days: int, suspec
                 raise
             continue  # pruned meanwhile
         names.append(str(generation))
-    outcome.read_files += verifier.tally.read_files
-    outcome.read_bytes += verifier.tally.read_bytes
     hit = {problem.generation for _, problem in found}
     whole = [name for name in names if name not in hit]
     return _Found(describe(found), bool(names) and names[0] in hit, whole[0] if whole else "")
 
 
-def describe(found: Sequence[tuple[int, verify.Problem]]) -> dict[str, int]:
+def describe(found: Sequence[tuple[int, entries.Problem]]) -> dict[str, int]:
     """A line for each rotten inode with all its names and generations -> the inode."""
-    together: dict[tuple[int | bytes, str, str, str], list[verify.Problem]] = {}
+    together: dict[tuple[int | bytes, str, str, str], list[entries.Problem]] = {}
     for inode, problem in found:
         # What is not about an inode's content stands for itself.
         whose = inode if problem.code in {"content", "size", "unreadable"} and inode else problem.path
@@ -204,12 +227,10 @@ def _inode(path: bytes) -> int:
     return stat.st_ino if st.S_ISREG(stat.st_mode) else 0
 
 
-def _read_from_disk(path: bytes) -> Digests:
+def _read_from_disk(descriptor: int, expected: int) -> Digests:
     """The digests of what lies on the disk: without what the kernel still has of it in memory, before and after."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return digest(path)
+        return digest_open(descriptor, expected)
     finally:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)

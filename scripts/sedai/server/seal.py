@@ -11,30 +11,34 @@ import itertools
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sedai import __version__
 from sedai.core import lock, manifest, wire
+from sedai.core.beneath import Beneath, allow_deep_paths
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 from sedai.core.merge import merge
 from sedai.core.process import run
 from sedai.core.wire import Change
-from sedai.server import anomaly, farm, restore_note
-from sedai.server.arrived import Arrived, Identity
-from sedai.server.beneath import Beneath, allow_deep_paths
+from sedai.server import ahead, anomaly, farm, known, restore_note
+from sedai.server.arrived import Arrived
+from sedai.server.asked import Asked
+from sedai.server.checking import CheckedChange, Checking
 from sedai.server.edit import Edit, Edits
 from sedai.server.farm import Farm
 from sedai.server.freeze import freeze
+from sedai.server.kept import Kept
+from sedai.server.restore_note import Examples
+from sedai.server.sharing import Sharing
 from sedai.server.store import MANIFEST, NOTE, ClientStore
 from sedai.server.stored import sha256
 
-_PROGRESS_SECONDS = 2.0
 # What a client may say of what its backup lacks.
 _MOST_LINES, _LONGEST_LINE = 100, 300
 
@@ -57,21 +61,27 @@ class Request:
         Raises:
             UsageError: it is not one.
         """
-        try:
-            return cls(
-                str(table["base"]),
-                str(table["base_manifest_sha256"]),
-                int(table["entries"]),
-                str(table["started"])[:40],
-                tuple(str(source) for source in table["sources"]),
-                tuple(_printable(line) for line in list(table.get("not_in_backup", ()))[:_MOST_LINES]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"The request to seal is not complete: {error!r}") from error
+        asked = Asked("seal", table)
+        return cls(
+            asked.text("base"),
+            asked.text("base_manifest_sha256"),
+            asked.whole("entries"),
+            asked.text("started")[:40],
+            tuple(asked.texts("sources")),
+            tuple(_printable(line) for line in asked.texts("not_in_backup", [])[:_MOST_LINES]),
+        )
 
 
-def _printable(line: object) -> str:
-    return "".join(char if char.isprintable() else "?" for char in str(line)[:_LONGEST_LINE])
+@dataclass(frozen=True)
+class Origin:
+    """Of a generation that another program made: its own time, and in words where it was."""
+
+    moment: datetime
+    words: str
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in line[:_LONGEST_LINE])
 
 
 def seal(
@@ -82,13 +92,15 @@ def seal(
     answer: Callable[[bytes], None],
     progress: Callable[[int], None],
     freeze_percent: int = 100,
+    origin: Origin | None = None,
 ) -> Record:
     """Make a generation of the base, the delta and ``changes``; the caller holds the store's lock.
 
     ``answer`` gets one line ``+crc32 size mtime_ns`` for each regular file among the changes, in order, and
     ``+crc32 size mtime_ns mode uid gid`` for each file or directory that was not stable; ``progress`` gets the number of
     changes checked so far. Where more than ``freeze_percent`` of the base's files are removed or changed, or files turned into
-    noise, the generation is made all the same, but the store is frozen.
+    noise, the generation is made all the same, but the store is frozen. What is imported from ``origin`` is no news: it freezes
+    nothing.
 
     Raises:
         IntegrityError: something is not what the client said; there is no generation then, and the delta stays.
@@ -107,23 +119,26 @@ def seal(
 
     with contextlib.ExitStack() as stack:
         delta = stack.enter_context(Beneath(store.delta))
-        checking = _Checking(Arrived(delta), answer, progress)
+        checking = Checking(Arrived(delta), answer, progress)
         compared = anomaly.Compared(base_record.files if base_record else 0)
+        kept = stack.enter_context(Kept(delta, store.tree(base))) if base else None
+        sharing = Sharing(delta, store.tree(base) if base else None, staging / "shared")
         # Before the tree is edited: a manifest that is not nested could lead an edit through a symlink out of the tree.
         with Edits(staging / "edits") as edits:
-            totals = _write_manifest(
-                store, base, base_record, checking.check(changes), compared, edits, staging / MANIFEST
-            )
+            seen = _Seen(compared, edits, kept, sharing)
+            totals = _write_manifest(store, base, base_record, checking.check(changes), seen, staging / MANIFEST)
         # Until the generation is there: whoever lays the next farm then sees it.
+        ahead.make_way(store)
         stack.enter_context(lock.exclusive(store.farm_lock, "The laying of a farm", wait_seconds=math.inf))
         laid, lost = _lay(store, base, base_record, tree, edits)
         with Beneath(tree) as new_tree:
             edit = Edit(delta, new_tree, lost)
             edit.apply(edits)
-        reason = _anomaly(store, base, tree, compared, freeze_percent) if base and edit.removed else ""
+        judged = base if edit.removed and origin is None else None
+        reason = _anomaly(store, judged, tree, compared, freeze_percent) if judged else ""
         _compare_counts(laid + edit.added - edit.removed, totals.entries, request.entries)
 
-        moment = datetime.now(UTC)
+        moment = origin.moment if origin else datetime.now(UTC)
         generation = Generation(_next_sequence(store), moment.replace(microsecond=0))
         record = Record(
             generation=str(generation),
@@ -135,7 +150,7 @@ def seal(
             bytes=totals.bytes,
             changed=edit.placed,
             removed=edit.dropped,
-            new_bytes=checking.read_bytes,
+            new_bytes=checking.read_bytes - (kept.bytes if kept else 0) - sharing.bytes,
             manifest_sha256=totals.sha256,
             previous=request.base,
             previous_manifest_sha256=request.base_manifest_sha256,
@@ -143,8 +158,11 @@ def seal(
             sources=request.sources,
             anomaly=reason,
             not_in_backup=request.not_in_backup,
+            imported=origin.words if origin else "",
+            shared_bytes=sharing.bytes,
+            shareable_bytes=sharing.missed,
         )
-        note = restore_note.text(record, store.tree(generation), manifest.blocks(staging / MANIFEST))
+        note = restore_note.text(record, store.tree(generation), seen.examples)
         (staging / NOTE).write_text(note, encoding="utf-8")
         record = replace(record, stored_sha256={name: sha256(staging / name) for name in (MANIFEST, NOTE)})
         record.write(staging / "generation.json")
@@ -152,79 +170,49 @@ def seal(
             freeze(store, reason, str(generation))
         edits.forget()
         _publish(store, staging, generation)
+        known.note(store)
         return record
 
 
-class _Sealed(NamedTuple):
-    """A change that was checked. ``line``: its manifest line, digests known; None where the path is removed."""
+@dataclass(frozen=True)
+class _Seen:
+    """What becomes of each change in the tree, told with the line that the base has of its path."""
 
-    path: bytes
-    line: bytes | None
-    identity: Identity | None
+    compared: anomaly.Compared
+    edits: Edits
+    kept: Kept | None
+    sharing: Sharing
+    examples: Examples = field(default_factory=Examples)
 
-
-class _Checking:
-    """Compares each changed path with what arrived, and tells the client what was found."""
-
-    def __init__(self, arrived: Arrived, answer: Callable[[bytes], None], progress: Callable[[int], None]) -> None:
-        self._arrived = arrived
-        self._answer = answer
-        self._progress = progress
-        self.read_bytes = 0
-
-    def check(self, changes: Iterator[Change]) -> Iterator[_Sealed]:
-        """The changes, checked one by one.
-
-        Raises:
-            IntegrityError: something did not arrive as the client says.
-        """
-        spoken = time.monotonic()
-        for number, change in enumerate(changes):
-            if change.line is None:
-                yield _Sealed(change.path, None, None)
-            else:
-                entry, identity, read = self._arrived.check(manifest.decode(change.line), change.unstable)
-                self.read_bytes += read
-                if entry.kind == "f" or change.unstable:
-                    self._answer(_found(entry, unstable=change.unstable))
-                yield _Sealed(entry.path, manifest.encode(entry), identity)
-            if time.monotonic() - spoken > _PROGRESS_SECONDS:
-                spoken = time.monotonic()
-                self._progress(number + 1)
-        self._arrived.refuse_names_outside()
+    def __call__(self, change: CheckedChange, old: bytes | None) -> None:
+        self.compared.see(change.path, old, change.line)
+        if change.line is None or change.identity is None:
+            self.edits.remove(change.path)
+        elif not (self.kept and old and self.kept.has(old, change.line)):
+            identity = self.sharing.share(old, change.line, change.identity) if old else change.identity
+            self.edits.place(change.line, identity, replaces=old is not None)
 
 
 def _write_manifest(
     store: ClientStore,
     base: Generation | None,
     record: Record | None,
-    changes: Iterator[_Sealed],
-    compared: anomaly.Compared,
-    edits: Edits,
+    changes: Iterator[CheckedChange],
+    seen: _Seen,
     path: Path,
 ) -> manifest.Totals:
-    def seen(change: _Sealed, old: bytes | None) -> None:
-        compared.see(change.path, old, change.line)
-        if change.line is None or change.identity is None:
-            edits.remove(change.path)
-        else:
-            edits.place(change.line, change.identity, replaces=old is not None)
-
     base_blocks = manifest.proven(store.manifest(base), record.manifest_sha256) if base and record else iter(())
     first = next(changes, None)
     if first is None and base and record:  # nothing changed
         shutil.copyfile(store.manifest(base), path)
-        manifest.prove(path, record.totals)  # a count that rotted in the record must not go on into the next one
+        # A count that rotted in the record must not go on into the next one.
+        manifest.prove(path, record.totals, seen.examples.see)
         return record.totals
     with manifest.Writer(path) as writer:
         for block in merge(base_blocks, itertools.chain([first] if first else [], changes), seen):
             writer.add(block)
+            seen.examples.see(block)
         return writer.totals
-
-
-def _found(entry: manifest.Entry, *, unstable: bool) -> bytes:
-    words = b"+%s %d %d" % (entry.crc32, entry.size, entry.mtime_ns)
-    return words + (b" %o %d %d\n" % (entry.mode, entry.uid, entry.gid) if unstable else b"\n")
 
 
 def _lay(
@@ -243,7 +231,7 @@ def _lay(
         store.want_again(missing)
         names = ", ".join(wire.text(path) for path in sorted(unmended)[:5])
         raise IntegrityError(
-            f"The base {base} has lost {record.entries - laid} of {record.entries} entries ({names}).",
+            f"The base {base} has lost {record.entries - laid} of {counted(record.entries, 'entry')} ({names}).",
             "Run the backup again: it sends what the base has lost.",
         )
     return laid, lost
@@ -258,7 +246,7 @@ def _anomaly(store: ClientStore, base: Generation, tree: Path, compared: anomaly
 def _compare_counts(in_tree: int, in_manifest: int, at_client: int) -> None:
     if not in_tree == in_manifest == at_client:
         raise IntegrityError(
-            f"The counts differ: {in_tree} entries in the tree, {in_manifest} in the manifest, {at_client} at the client."
+            f"The counts differ: {counted(in_tree, 'entry')} in the tree, {in_manifest} in the manifest, {at_client} at the client."
         )
 
 

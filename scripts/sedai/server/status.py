@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -11,24 +10,26 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
-from sedai.core import metrics, page
+from sedai.core import lock, metrics, page
 from sedai.core.errors import ExitCode, SedaiError
 from sedai.server import metrics as figures
 from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.facts import ClientFacts, Facts
-from sedai.server.notebook import directory
+from sedai.server.notebook import directory, write_json
 from sedai.server.report import Material, look, sections, with_mails, wrong
+
+_WAIT_SECONDS = 10
 
 _WORDS: dict[str, dict[str, Any]] = {
     "en": {
         "title": "Backups on this server",
         "well": "All is well.",
         "wrong": "Needs a look",
-        "calendar": "Generations that are kept, by their day (UTC)",
+        "calendar": "Backups by day (UTC)",
         "clean": "a generation of each client",
         "findings": "not of each client",
-        "failed": "damaged",
+        "failed": "failed, or damaged",
         "none": "none",
         "generations": "Generations of {client}",
         "columns": ("Generation", "Sealed", "Files", "Size", "New", "State"),
@@ -40,10 +41,10 @@ _WORDS: dict[str, dict[str, Any]] = {
         "title": "このサーバーのバックアップ",
         "well": "異常なし。",
         "wrong": "確認が必要です",
-        "calendar": "保持している世代のカレンダー (UTC)",
+        "calendar": "バックアップのカレンダー (UTC)",
         "clean": "全クライアントの世代あり",
         "findings": "一部のクライアントのみ",
-        "failed": "破損",
+        "failed": "失敗または破損",
         "none": "なし",
         "generations": "{client} の世代",
         "columns": ("世代", "作成", "ファイル数", "サイズ", "新規", "状態"),
@@ -68,17 +69,20 @@ def carry_out(config: ServerConfig, log: Logger, *, as_json: bool = False, html:
 
 
 def refresh(facts: Facts, config: ServerConfig, log: Logger) -> None:
-    """Write the page anew where a browser is shown it, and the figures for Prometheus; a failure is only logged.
+    """Write the page and its figures anew, as JSON and for Prometheus; a failure is only logged.
 
-    ``facts``: what the watch has just looked at.
+    ``facts``: what was just looked at.
     """
-    place = directory(config.watch.state_directory) / "page"
+    state = directory(config.watch.state_directory)
+    place = state / "page"
     try:
         material = with_mails(facts, config, log)
-        if config.metrics_file is not None:
-            metrics.write(figures.samples(material), config.metrics_file)
-        place.mkdir(mode=0o700, exist_ok=True)
-        page.write(build(material, config), place / "index.html")
+        # The watch writes it, and each client's last seal.
+        with lock.exclusive(state / "page.lock", "The writing of the status", wait_seconds=_WAIT_SECONDS):
+            if config.metrics_file is not None:
+                metrics.write(figures.samples(material), config.metrics_file)
+            write_json(place / "status.json", table(material))
+            page.write(build(material, config), place / "index.html")
     except (SedaiError, OSError, ImportError) as error:
         log.warning("the status could not be written: %s", error)
 
@@ -94,6 +98,7 @@ def table(material: Material) -> dict[str, Any]:
         "incidents": [asdict(incident) for incident in material.incidents],
         "rotten": material.rotten,
         "read_since": material.whole_since,
+        "error": material.error,
         "wrong": wrong(material),
     }
 
@@ -122,24 +127,33 @@ def build(material: Material, config: ServerConfig) -> page.Page:
         well=not count,
         words={name: text[name] for name in ("calendar", "clean", "findings", "failed", "none")},
         items=items,
-        days=page.calendar(today, _days(facts.clients, text)),
+        days=page.calendar(today, _days(facts.clients, today, text)),
         charts=[chart for client in facts.clients if client.whole for chart in _charts(client, text, language)],
         tables=[_generations(client, text) for client in facts.clients if client.generations],
         notes=[(title, lines) for title, lines in told[2:]],
     )
 
 
-def _days(clients: Sequence[ClientFacts], text: Mapping[str, Any]) -> dict[date, page.Day]:
-    found: dict[date, dict[str, bool]] = defaultdict(dict)
-    for client in clients:
-        for generation in client.generations:
-            day = datetime.fromtimestamp(generation.time, UTC).date()
-            found[day][client.name] = found[day].get(client.name, True) and not generation.error
-    days = {}
-    for day, whole in found.items():
-        state = "failed" if not all(whole.values()) else "clean" if len(whole) == len(clients) else "findings"
-        days[day] = page.Day(day, state, f"{text[state]} ({', '.join(sorted(whole))})")
-    return days
+def _days(clients: Sequence[ClientFacts], today: date, text: Mapping[str, Any]) -> dict[date, page.Day]:
+    """The days on which something came, or should have."""
+    found = {}
+    for day in map(date.fromisoformat, sorted({name for client in clients for name in client.days})):
+        name = day.isoformat()
+        came = [client.name for client in clients if client.days.get(name)]
+        bad = [client.name for client in clients if _is_bad(client, day, today)]
+        # One that never came is missed on every day.
+        awaited = [client.name for client in clients if min(client.days, default="") <= name]
+        state = "failed" if bad else "none" if not came else "clean" if came == awaited else "findings"
+        told = bad or came
+        found[day] = page.Day(day, state, f"{text[state]} ({', '.join(told)})" if told else text[state])
+    return found
+
+
+def _is_bad(client: ClientFacts, day: date, today: date) -> bool:
+    """Whether a run of ``client`` came to nothing on ``day`` (today one may still be at it), or what came then is damaged."""
+    if day != today and client.days.get(day.isoformat()) == 0:
+        return True
+    return any(one.error and datetime.fromtimestamp(one.time, UTC).date() == day for one in client.generations)
 
 
 def _charts(client: ClientFacts, text: Mapping[str, Any], language: str) -> list[page.Chart]:

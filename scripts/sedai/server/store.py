@@ -44,6 +44,14 @@ class ClientStore:
         return self.incoming / "broken-off"
 
     @property
+    def begun(self) -> str:
+        """By what the run that is in flight is told from those before it; empty where none has begun."""
+        try:
+            return str((self.incoming / "clock_skew").stat().st_mtime_ns)  # written at each beginning
+        except OSError:
+            return ""
+
+    @property
     def trash(self) -> Path:
         """Where what is dropped goes first. It is always there: on a full disk none could be made, and pruning makes room."""
         return self.root / "trash"
@@ -74,11 +82,6 @@ class ClientStore:
         return self.root / "farms.lock"
 
     @property
-    def ahead_lock(self) -> Path:
-        """Held by whoever lays the farm in the background; who can't wait for it ends it."""
-        return self.root / "ahead.lock"
-
-    @property
     def trash_lock(self) -> Path:
         """Held by whoever empties the trash."""
         return self.root / "trash.lock"
@@ -102,8 +105,11 @@ class ClientStore:
     def empty_trash(self) -> None:
         """Remove what was put into the trash; :attr:`trash_lock` is held."""
         if self.trash.exists():
-            for directory in self.trash.iterdir():
-                removal.remove(directory)
+            for dropped in self.trash.iterdir():
+                if dropped.is_dir() and not dropped.is_symlink():
+                    removal.remove(dropped)
+                else:  # nothing that was dropped; but it takes room
+                    dropped.unlink()
 
     def drop_farms(self, besides: Generation | None = None) -> None:
         """Put the farms of all generations but ``besides`` into the trash; :attr:`farm_lock` is held."""

@@ -94,27 +94,22 @@ class Digests(NamedTuple):
     size: int
 
 
-def digest(path: bytes) -> Digests:
-    """Read the regular file ``path`` once for both digests; symlinks are not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        return digest_open(descriptor, os.fstat(descriptor).st_size)
-    finally:
-        os.close(descriptor)
-
-
 def digest_open(descriptor: int, expected: int = _CHUNK) -> Digests:
     """Read the regular file behind ``descriptor`` from its position on, once for both digests.
 
-    ``expected``: its size in bytes, as far as is known; a small file then needs no large buffer.
+    ``expected``: its size in bytes, as far as is known; a small file then needs no large buffer, and only one call.
     """
+    at_once = min(expected + 1, _CHUNK)
+    chunk = os.read(descriptor, at_once)
+    if len(chunk) < at_once:  # less than was asked for is the end of a regular file
+        return Digests(b"%08x" % zlib.crc32(chunk), xxhash.xxh3_128_hexdigest(chunk).encode(), len(chunk))
     crc = size = 0
     strong = xxhash.xxh3_128()
-    at_once = min(expected + 1, _CHUNK)
-    while chunk := os.read(descriptor, at_once):
+    while chunk:
         crc = zlib.crc32(chunk, crc)
         strong.update(chunk)
         size += len(chunk)
+        chunk = os.read(descriptor, at_once)
     return Digests(b"%08x" % crc, strong.hexdigest().encode(), size)
 
 
@@ -145,6 +140,11 @@ def copy_attributes(source: bytes | int, destination: bytes | int) -> None:
     """
     stat = os.fstat(source) if isinstance(source, int) else os.lstat(source)
     os.chmod(destination, stat.st_mode & 0o777 | 0o700)
+    copy_extended(source, destination)
+
+
+def copy_extended(source: bytes | int, destination: bytes | int) -> None:
+    """Give ``destination`` the extended attributes of ``source``, and no others."""
     wanted = {name: os.getxattr(source, name) for name in os.listxattr(source) if name.startswith("user.")}
     for name in os.listxattr(destination):
         if name.startswith("user.") and name not in wanted:

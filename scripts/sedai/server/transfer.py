@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sedai.core import manifest, wire
 from sedai.core.errors import UsageError
 from sedai.core.wire import PARTIAL_DIRECTORY
 
@@ -18,10 +19,12 @@ DELTA, BASE, TREE = "/delta", "/base", "/tree"
 # The letters are rsync's short options in any order; behind "e." come the capabilities, which differ by version.
 _SHORT = re.compile(r"-([A-Za-z]+)e\.([A-Za-z]{0,24})\Z")
 _LETTERS = "lHogDtpAXIRS"
+_RECURSIVE = "r"
+_BELOW_DELTA = re.compile(rf"{DELTA}/(?:({wire.PLAIN_PATH})/)?\Z")
 _BANDWIDTH = re.compile(r"--bwlimit=[0-9]{1,9}\Z")
 _RECEIVE = (
     *("--log-format=%i", "--checksum-choice=xxh128", "--partial-dir", PARTIAL_DIRECTORY, "--numeric-ids"),
-    *("--copy-dest", BASE, "--fake-super", ".", f"{DELTA}/"),
+    *("--copy-dest", BASE, "--fake-super", "."),
 )
 _SEND = (
     *("--checksum-choice=xxh128", "--numeric-ids", "--files-from=-", "--from0", "--no-implied-dirs", "--fake-super"),
@@ -31,14 +34,20 @@ _SEND = (
 
 @dataclass(frozen=True)
 class Transfer:
-    """What the client's rsync asks for. ``generation`` is empty for a push into the delta."""
+    """What the client's rsync asks for. ``generation`` is empty for a push into the delta.
+
+    ``recursive``: directories that are named come with all that is below them. ``top``: the directory of the delta, and of the
+    base, into which is pushed.
+    """
 
     capabilities: str
     generation: str = ""
+    recursive: bool = False
+    top: bytes = b""
 
 
 def parse(command: str) -> Transfer:
-    """Compare ``command`` (SSH_ORIGINAL_COMMAND) with the two forms that our client sends.
+    """Compare ``command`` (SSH_ORIGINAL_COMMAND) with the forms that our client sends: a push, and two of a pull.
 
     Raises:
         UsageError: it is anything else.
@@ -54,13 +63,16 @@ def parse(command: str) -> Transfer:
     sending = words[:1] == ["--sender"]
     words = words[1:] if sending else words
     short = _SHORT.match(words[0]) if words else None
-    if short is None or sorted(short[1]) != sorted(_LETTERS):
+    recursive = sending and short is not None and _RECURSIVE in short[1]
+    if short is None or sorted(short[1]) != sorted(_LETTERS + _RECURSIVE * recursive):
         raise refused
     rest = tuple(word for word in words[1:] if not _BANDWIDTH.match(word))
-    if not sending and rest == _RECEIVE:
-        return Transfer(short[2])
+    if not sending and rest[:-1] == _RECEIVE and (below := _BELOW_DELTA.match(rest[-1])):
+        top = (below[1] or "").encode("ascii")
+        if not top or manifest.is_safe(top):
+            return Transfer(short[2], top=top)
     if sending and rest[:-1] == _SEND and rest[-1].startswith("/") and rest[-1].endswith("/") and rest[-1].strip("/"):
-        return Transfer(short[2], rest[-1].strip("/"))
+        return Transfer(short[2], rest[-1].strip("/"), recursive)
     raise refused
 
 
@@ -76,7 +88,7 @@ def receive_command(transfer: Transfer, base: Path, delta: Path) -> list[str]:
 def send_command(transfer: Transfer, tree: Path) -> list[str]:
     """The sender of a restore, reading only ``tree``."""
     return [
-        *("rsync", "--server", "--sender", f"-{_LETTERS}e.{transfer.capabilities}"),
+        *("rsync", "--server", "--sender", f"-{_LETTERS}{_RECURSIVE * transfer.recursive}e.{transfer.capabilities}"),
         *("--checksum-choice=xxh128", "--numeric-ids", "--files-from=-", "--from0", "--no-implied-dirs"),
         *("--fake-super", ".", f"{tree}/"),
     ]

@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
-import stat as st
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator
 
-from sedai.core import lock, manifest, wire
+from sedai.core import lock, manifest, workers
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError
 from sedai.core.generation import Generation
 from sedai.core.selection import Selection
-from sedai.core.walk import everything, walk
+from sedai.server import known
+from sedai.server.entries import Entries, Listed, Looked, Piece, Problem, Tally
+from sedai.server.listing import Listing, Seen, list_directories, surplus
 from sedai.server.store import MANIFEST, NOTE, ClientStore
-from sedai.server.stored import Digests, digest, read_stored, sha256
+from sedai.server.stored import Digests, digest_open, sha256
 
 LEVELS = ("quick", "full")
+_PIECE = 500
+# Fewer are looked at before a process would have started.
+_WORTH_WORKERS = 2000
 # What is wrong with an entry of the base that goes away when the client sends it again.
 _HEALED = frozenset({"missing", "content", "size", "mtime", "kind", "attributes", "unreadable"})
 
 
-class Problem(NamedTuple):
-    """One difference: ``code`` for programs; ``expected`` and ``found`` as text for people."""
-
-    generation: str
-    code: str
-    path: bytes
-    expected: str
-    found: str
-
-
-@dataclass
-class Tally:
-    """What was looked at. ``manifests``: SHA-256 of each generation's manifest, for comparison with the client's."""
-
-    entries: int = 0
-    files: int = 0
-    read_files: int = 0
-    read_bytes: int = 0
-    manifests: dict[str, str] = field(default_factory=dict)
-
-
 class Verifier:
-    """Checks generations one after the other, remembering the inodes it has read."""
+    """Checks generations one after the other, remembering what it has looked at."""
 
     def __init__(
         self,
@@ -54,15 +37,13 @@ class Verifier:
         progress: Callable[[Tally], None],
         *,
         reads: Callable[[int], bool] = lambda inode: True,
-        read: Callable[[bytes], Digests] = digest,
+        read: Callable[[int, int], Digests] = digest_open,
     ) -> None:
-        """``reads``: whether the full check reads the file with this inode; ``read``: how."""
+        """``reads``: whether the full check reads the file with this inode; ``read``: how (see :class:`Entries`)."""
         self._store = store
-        self._full = level == "full"
+        self._entries = Entries(full=level == "full", reads=reads, read=read)
         self._progress = progress
-        self._reads = reads
-        self._digest = read
-        self._read: dict[int, Digests] = {}
+        self._seen = Seen()
         self.tally = Tally()
 
     def generations(self, chosen: Iterable[Generation]) -> Iterator[Problem]:
@@ -76,13 +57,14 @@ class Verifier:
 
     def _held(self, generation: Generation, problems: Iterator[Problem]) -> Iterator[Problem]:
         record = self._store.record_path(generation)
-        if not self._store.directory(generation).exists():
-            return  # pruned since it was listed
-        if not record.exists():
-            yield Problem(str(generation), "manifest", b"", "a record", "none")
-            return
         wanted: list[bytes] = []
-        with lock.shared(record):
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(FileNotFoundError):
+                held.enter_context(lock.shared(record))
+            if not record.exists():
+                if self._store.directory(generation).exists():  # else it was pruned since it was listed
+                    yield Problem(str(generation), "manifest", b"", "a record", "none")
+                return
             for problem in problems:
                 if problem.code == "manifest":
                     with contextlib.suppress(OSError):  # a full disk: the next check notes it
@@ -95,146 +77,101 @@ class Verifier:
 
     def _chosen(self, generation: Generation, paths: Iterable[bytes]) -> Iterator[Problem]:
         name, stored = str(generation), self._store.manifest(generation)
-        root = os.fsencode(self._store.tree(generation))
         try:
-            self.tally.manifests[name] = manifest.totals(stored).sha256
+            totals = manifest.totals(stored)
         except IntegrityError as error:
             yield Problem(name, "manifest", b"", "a readable manifest", str(error))
             return
-        for taken in Selection(paths).take(manifest.read(stored)):
-            if not taken.chosen:
-                continue
-            entry = manifest.decode(taken.line)
-            path = root + b"/" + entry.path
-            self._count()
-            try:
-                stat = os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                yield _missing(name, entry)
-            except OSError as error:
-                yield Problem(name, "unreadable", entry.path, "readable", error.strerror or str(error))
-            else:
-                yield from self._entry(name, path, entry, stat)
+        self.tally.manifests[name] = totals.sha256
+        lines = (taken.line for taken in Selection(paths).take(manifest.read(stored)) if taken.chosen)
+        yield from self._look(generation, _pieces(name, self._root(generation), lines), totals.entries)
 
-    def _count(self) -> None:
-        self.tally.entries += 1
-        if not self.tally.entries & 0x3FF:
+    def _root(self, generation: Generation) -> bytes:
+        return os.fsencode(self._store.tree(generation))
+
+    def _look(self, generation: Generation, pieces: Iterable[Piece], entries: int) -> Generator[Problem, None, int]:
+        """The problems of ``pieces``; ``entries``: about how many there are. Returns how many are in the tree."""
+        name, root = str(generation), self._root(generation)
+        found = 0
+        crew = workers.count() if entries > _WORTH_WORKERS else 0
+        for looked in workers.spread(self._work, pieces, crew):
+            self._add(looked)
+            found += looked.listed.found
+            added = (surplus(name, root, path) for path in looked.listed.surplus)
+            for problem in itertools.chain(looked.problems, itertools.chain.from_iterable(added)):
+                found += problem.code == "added"
+                self._seen.doubt(problem.path)
+                yield problem
             self._progress(self.tally)
+        return found
+
+    def _add(self, looked: Looked) -> None:
+        """Count what was looked at, and remember it."""
+        self.tally.entries += looked.listed.entries
+        self.tally.files += looked.listed.files
+        self.tally.read_files += looked.read_files
+        self.tally.read_bytes += looked.read_bytes
+        for directory, hashes in looked.listed.hashes:
+            self._seen.note(directory, hashes)
+        for path in looked.doubted:
+            self._seen.doubt(path)
+
+    def _work(self, piece: Piece) -> Looked:
+        list_directories(piece)
+        return self._entries.look(piece)
 
     def _generation(self, generation: Generation) -> Iterator[Problem]:
-        name = str(generation)
+        name, stored = str(generation), self._store.manifest(generation)
         try:
             record = self._store.record(generation)
-            totals = manifest.totals(self._store.manifest(generation))
+            beside = self._beside(generation, record.stored_sha256)
+            if MANIFEST in beside or MANIFEST not in record.stored_sha256:
+                manifest.totals(stored)  # whether it is whole; as it was sealed it is
+            digest = hashlib.sha256(manifest.HEADER)
+            listing = Listing(name, self._root(generation), self._seen)
+            pieces = listing.divide(_digested(manifest.blocks(stored), digest))
+            found = yield from self._look(generation, pieces, record.entries)
         except IntegrityError as error:
             yield Problem(name, "manifest", b"", "a readable manifest and record", str(error))
             return
-        self.tally.manifests[name] = totals.sha256
-        if totals.sha256 != record.manifest_sha256:
-            yield Problem(name, "manifest", b"", f"SHA-256 {record.manifest_sha256}", f"SHA-256 {totals.sha256}")
-        yield from self._beside(generation, record.stored_sha256)
-        found = 0
-        for problem in self._entries(name, generation):
-            if isinstance(problem, int):
-                found = problem
-            else:
-                yield problem
+        self.tally.manifests[name] = is_now = digest.hexdigest()
+        if is_now != record.manifest_sha256:
+            yield Problem(name, "manifest", b"", f"SHA-256 {record.manifest_sha256}", f"SHA-256 {is_now}")
+        for path, instead in beside.items():
+            yield Problem(name, "beside", b"", f"{path} with SHA-256 {record.stored_sha256[path]}", instead)
         if found != record.entries:
-            yield Problem(name, "count", b"", f"{record.entries} entries", f"{found} entries")
+            yield Problem(name, "count", b"", counted(record.entries, "entry"), counted(found, "entry"))
 
-    def _beside(self, generation: Generation, expected: dict[str, str]) -> Iterator[Problem]:
-        """The files beside the tree, byte for byte: the manifest as it is compressed, and what tells how to restore."""
+    def _beside(self, generation: Generation, expected: dict[str, str]) -> dict[str, str]:
+        """What is there instead of the files beside the tree: the manifest as it is compressed, and what tells how to restore."""
+        found = {}
         for name in (MANIFEST, NOTE):
             if name not in expected:
                 continue  # sealed by an earlier version
             try:
-                found = f"SHA-256 {sha256(self._store.directory(generation) / name)}"
+                found[name] = f"SHA-256 {sha256(self._store.directory(generation) / name)}"
             except OSError as error:
-                found = error.strerror or str(error)
-            if found != f"SHA-256 {expected[name]}":
-                yield Problem(str(generation), "beside", b"", f"{name} with SHA-256 {expected[name]}", found)
+                found[name] = error.strerror or str(error)
+        return {name: instead for name, instead in found.items() if instead != f"SHA-256 {expected[name]}"}
 
-    def _entries(self, name: str, generation: Generation) -> Iterator[Problem | int]:
-        root = os.fsencode(self._store.tree(generation))
-        unreadable: list[Problem] = []
 
-        def failed(path: bytes, error: OSError) -> None:
-            unreadable.append(Problem(name, "unreadable", path, "readable", error.strerror or str(error)))
+def _pieces(name: str, root: bytes, lines: Iterator[bytes]) -> Iterator[Piece]:
+    while some := list(itertools.islice(lines, _PIECE)):
+        files = sum(line.startswith(b"f\t", line.index(b"\t") + 1) for line in some)
+        yield Piece(name, root, lines=some, inodes=[0] * len(some), listed=Listed(len(some), files))
 
-        stored = walk(root, b"", everything, failed)
-        current = next(stored, None)
-        count = 0
-        for line in manifest.read(self._store.manifest(generation)):
-            entry = manifest.decode(line)
-            key = manifest.order(entry.path)
-            while current is not None and manifest.order(current[0]) < key:
-                yield Problem(name, "added", current[0], "nothing", _describe(current[1]))
-                current = next(stored, None)
-                count += 1
-            if current is None or current[0] != entry.path:
-                yield _missing(name, entry)
-                continue
-            yield from self._entry(name, root + b"/" + entry.path, entry, current[1])
-            current = next(stored, None)
-            count += 1
-            self._count()
-        while current is not None:
-            yield Problem(name, "added", current[0], "nothing", _describe(current[1]))
-            current = next(stored, None)
-            count += 1
-        yield from unreadable
-        yield count
 
-    def _entry(self, name: str, path: bytes, entry: manifest.Entry, stat: os.stat_result) -> Iterator[Problem]:
-        def problem(code: str, expected: object, found: object) -> Problem:
-            return Problem(name, code, entry.path, str(expected), str(found))
+def _digested(blocks: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for block in blocks:
+        digest.update(block)
+        yield block
 
-        try:
-            stored = read_stored(path, stat)
-        except (IntegrityError, OSError) as error:
-            yield problem("unreadable", "readable attributes", error)
-            return
-        if stored.kind != entry.kind:
-            yield problem("kind", entry.kind, stored.kind)
-            return
-        if stat.st_mtime_ns != entry.mtime_ns:
-            yield problem("mtime", f"{entry.mtime_ns} ns", f"{stat.st_mtime_ns} ns")
-        if entry.kind != "l" and (stored.mode, stored.uid, stored.gid) != (entry.mode, entry.uid, entry.gid):
-            yield problem("attributes", f"{entry.mode:o} {entry.uid}:{entry.gid}",
-                          f"{stored.mode:o} {stored.uid}:{stored.gid}")  # fmt: skip
-        target = _link_target(path) if entry.kind == "l" else stored.device
-        if target != entry.target:
-            yield problem("content", f"target {wire.text(entry.target)}", f"target {wire.text(target)}")
-        if entry.kind != "f":
-            return
-        self.tally.files += 1
-        if stat.st_size != entry.size:
-            yield problem("size", f"{entry.size} bytes", f"{stat.st_size} bytes")
-        elif self._full and self._reads(stat.st_ino):
-            yield from self._content(path, entry, stat, problem)
 
-    def _content(
-        self,
-        path: bytes,
-        entry: manifest.Entry,
-        stat: os.stat_result,
-        problem: Callable[[str, object, object], Problem],
-    ) -> Iterator[Problem]:
-        digests = self._read.get(stat.st_ino)
-        if digests is None:
-            try:
-                digests = self._digest(path)
-            except OSError as error:
-                yield problem("unreadable", "readable", error.strerror)
-                return
-            self.tally.read_files += 1
-            self.tally.read_bytes += digests.size
-            if stat.st_nlink > 1:
-                self._read[stat.st_ino] = digests
-        if digests.crc32 != entry.crc32:
-            yield problem("content", f"CRC32 {entry.crc32.decode()}", f"CRC32 {digests.crc32.decode()}")
-        elif digests.xxh128 != entry.xxh128:
-            yield problem("content", f"XXH128 {entry.xxh128.decode()}", f"XXH128 {digests.xxh128.decode()}")
+def gone(store: ClientStore) -> Iterator[Problem]:
+    """Generations that nobody pruned, and that are not there."""
+    for generation, note in known.gone(store):
+        expected = f"a generation that nobody pruned; if you removed it yourself, remove {note} too"
+        yield Problem(str(generation), "gone", b"", expected, "nothing")
 
 
 def rising(generations: list[Generation]) -> Iterator[Problem]:
@@ -242,19 +179,3 @@ def rising(generations: list[Generation]) -> Iterator[Problem]:
     for earlier, later in itertools.pairwise(generations):
         if later.time < earlier.time:
             yield Problem(str(later), "time", b"", f"later than {earlier}", str(later))
-
-
-def _link_target(path: bytes) -> bytes:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return b"(no symbolic link)"
-
-
-def _missing(name: str, entry: manifest.Entry) -> Problem:
-    return Problem(name, "missing", entry.path, f"{entry.kind}, {entry.size} bytes", "nothing")
-
-
-def _describe(stat: os.stat_result) -> str:
-    kind = "a directory" if st.S_ISDIR(stat.st_mode) else "a file"
-    return f"{kind}, {stat.st_size} bytes"

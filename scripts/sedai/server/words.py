@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from sedai.core.counted import counted
 from sedai.server.alerts import Alert
 from sedai.server.judge import Finding
 
@@ -60,7 +62,7 @@ _WHAT = {
         "never": "{client} has been configured for {age}, and the store holds no generation of it.",
         "stale": "The newest generation of {client} is {newest}, {age} old; {limit} are allowed.",
         "unchecked": "{client} has not had its generations checked for {age}; {limit} are allowed.",
-        "small": "{newest} of {client} holds {files} files with {bytes}; usual are {usual_files} files with {usual_bytes}.",
+        "small": "Files in {newest} of {client}: {files}, with {bytes}; usual are {usual_files}, with {usual_bytes}.",
         "future": "{newest} of {client} is dated {age} in the future: the clock of this server is, or was, wrong.",
         "order": "{newest} of {client} was sealed after {previous}, but its time is earlier: the clock of this server was set "
         "back.",
@@ -75,7 +77,7 @@ _WHAT = {
         "scrub": "The stored files could not be read through: {error}",
         "unread": "The nightly scrub has not read all stored files for {age}; it should within {limit}.",
         "report": "The weekly report could not be made or sent: {error}",
-        "rot": "{count} thing(s) stored of {client} are not what was sealed:\n{lines}",
+        "rot": "Of what is stored of {client}, not as it was sealed ({count}):\n{lines}",
     },
     "ja": {
         "never": "{client} は設定から {age} 経過しましたが、保存先に世代が 1 つもありません。",
@@ -189,7 +191,7 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     if finding.client:
         parts.append((labels["last"], finding.last_good or labels["none"]))
     body = "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
-    return Alert(subject(finding.client, _TITLES[language][finding.kind], language), body, incident=finding.key)
+    return Alert(subject(finding.client, _TITLES[language][finding.kind]), body, incident=finding.key)
 
 
 def commands(finding: Finding, store: str, log_file: str, language: str) -> list[str]:
@@ -204,7 +206,7 @@ def over(kind: str, client: str, key: str, language: str) -> Alert:
     """The mail that what was reported as ``key`` is over."""
     labels = _LABELS[language]
     title = _TITLES[language][kind]
-    about = subject(client, labels["over"].format(title=title), language)
+    about = subject(client, labels["over"].format(title=title))
     return Alert(about, labels["over_body"].format(title=title) + "\n", resolved=key)
 
 
@@ -213,9 +215,9 @@ def title(kind: str, language: str) -> str:
     return _TITLES[language][kind]
 
 
-def subject(client: str, title: str, language: str) -> str:
-    """The subject of a mail about ``client``, or about the server where that is empty."""
-    return f"[sedai] {client or _SERVER[language]}: {title}"
+def subject(client: str, title: str) -> str:
+    """The subject of a mail about ``client``, or about this server, by its own name, where that is empty."""
+    return f"[sedai] {client or os.uname().nodename}: {title}"
 
 
 def _figure(name: str, value: object, language: str) -> object:
@@ -243,8 +245,8 @@ def duration(seconds: object, language: str) -> str:
         return "?"
     hours = seconds / 3600
     if hours < 48:
-        return f"{hours:.0f} hours" if language == "en" else f"{hours:.0f} 時間"
-    return f"{hours / 24:.0f} days" if language == "en" else f"{hours / 24:.0f} 日"
+        return counted(round(hours), "hour") if language == "en" else f"{hours:.0f} 時間"
+    return counted(round(hours / 24), "day") if language == "en" else f"{hours / 24:.0f} 日"
 
 
 def moment(seconds: float) -> str:

@@ -23,13 +23,13 @@ from sedai.client.config import ClientConfig, Server, Source
 from sedai.client.connection import KINDS, Connection
 from sedai.client.placement import Existing
 from sedai.client.program import Context, Result
-from sedai.client.progress import Reporter
 from sedai.client.restore import Restored
 from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import wire
 from sedai.core.errors import SedaiError, ServerError
 from sedai.core.log import open_log
+from sedai.core.progress import Reporter
 from sedai.server import config as server_config
 from sedai.server.config import ServerConfig
 from sedai.server.gate import Gate, refuse

@@ -11,7 +11,7 @@ from gate_pair import Pair
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sedai.client import batches, plan
+from sedai.client import batches, plan, send
 from sedai.client.backup import Run
 from sedai.client.batches import Plan
 from sedai.client.config import Source
@@ -51,8 +51,10 @@ names = st.sampled_from([b"a", b"b", b"a-", b"c"])
 trees = st.dictionaries(st.lists(names, min_size=1, max_size=4).map(b"/".join), st.integers(0, 4), max_size=20)
 
 
-@given(trees, st.sets(st.integers(0, 9)), st.integers(1, 5))
-def test_each_item_comes_once_with_its_digest(tree: dict[bytes, int], skipped: set[int], size: int) -> None:
+@given(trees, st.sets(st.integers(0, 9)), st.integers(1, 5), st.sets(names), st.integers(1, 4))
+def test_each_item_comes_once_with_its_digest(
+    tree: dict[bytes, int], skipped: set[int], size: int, tops: set[bytes], worth: int
+) -> None:
     directories = {above for path in tree for above in ancestors(path)}
     paths = sorted(tree.keys() | directories, key=manifest.order)
     items = [planned(path, "d") if path in directories else planned(path, inode=tree[path]) for path in paths]
@@ -60,9 +62,10 @@ def test_each_item_comes_once_with_its_digest(tree: dict[bytes, int], skipped: s
     partial |= {item.path.rpartition(b"/")[0] for item in items if item.linked}
     asked: list[list[bytes]] = []
 
-    def push(given_names: Iterable[bytes]) -> dict[bytes, bytes]:
+    def push(top: bytes, given_names: Iterable[bytes]) -> dict[bytes, bytes]:
         """As rsync does it: for a name with a slash all that lies in it; of each shared inode the digest of one name."""
-        asked.append(list(given_names))
+        assert not top or top in tops
+        asked.append([top + b"/" + name if top else name for name in given_names])
         told: dict[int | bytes, bytes] = {}
         for name in asked[-1]:
             found = [path for path in paths if path.rpartition(b"/")[0] == name[:-1]] if name.endswith(b"/") else [name]
@@ -71,8 +74,9 @@ def test_each_item_comes_once_with_its_digest(tree: dict[bytes, int], skipped: s
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "SIZE", size)
+        patch.setattr(batches, "WORTH_A_RUN", worth)
         linked = sum(item.linked for item in items)
-        done = list(batches.send(Plan(lambda: iter(items), len(items), linked, partial), push))
+        done = list(batches.send(Plan(lambda: iter(items), len(items), linked, partial, tops), push))
     assert [item for item, _ in done] == items
     for item, digest in done:
         assert digest == (b"" if item.is_directory else b"of %r" % (tree[item.path] or item.path))
@@ -94,9 +98,32 @@ def links(root: Path) -> set[frozenset[str]]:
     return {frozenset(together) for together in names.values() if len(together) > 1}
 
 
+def test_a_run_begins_in_a_source_for_many_names_or_for_all() -> None:
+    a, b = [b"a/b/%d" % number for number in range(5)], [b"c/%d" % number for number in range(3)]
+    tops = [b"a/b", b"c"]
+
+    def found(*names: bytes) -> list[tuple[bytes, list[bytes]]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batches, "WORTH_A_RUN", 5)
+            return [(top, list(some)) for top, some in batches.pieces(names, tops)]
+
+    five, three = [b"0", b"1", b"2", b"3", b"4"], [b"0", b"1", b"2"]
+    assert found(b"a", b"a/b", *a, *b, b"d") == [(b"a/b", five), (b"", [b"a", b"a/b", *b, b"d"])]
+    assert found(*a, *b) == [(b"a/b", five), (b"c", three)]
+    assert found(*b) == [(b"c", three)]
+    assert found(b"a/b/", *a[:4]) == [(b"", [b"a/b/", *a[:4]])], "the directory itself lies in the one above"
+    assert found(b"c-", *b) == [(b"", [b"c-", *b])]
+    assert found(*a, b"e", *b, b"f") == [(b"a/b", five), (b"", [b"e", *b, b"f"])]
+    assert found(b"a/b/x/", b"", b"", b"", b"", b"d") == [(b"a/b", [b"x/"]), (b"", [b"d"])], "four come by its name"
+    assert found(b"", b"", b"", b"", b"", b"", *b) == [(b"c", three)]
+    assert found() == found(b"", b"") == []
+
+
+@pytest.mark.parametrize("worth", [1, 4000])
 @pytest.mark.parametrize("size", [1, 3, 100])
-def test_real_files_arrive_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_real_files_arrive_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, worth: int) -> None:
     monkeypatch.setattr(batches, "SIZE", size)
+    monkeypatch.setattr(batches, "WORTH_A_RUN", worth)
     pair = Pair(tmp_path)
     for name in ("a", "whole/a", "whole/deep/b", "whole/new\nline", "whole/z", "linked/a", "-n", "x:y", "z/ends"):
         pair.write(name)
@@ -115,6 +142,32 @@ def test_real_files_arrive_in_batches(tmp_path: Path, monkeypatch: pytest.Monkey
         (pair.source / "linked/a").unlink()
         pair.write("linked/b")
         os.link(pair.source / "linked/b", pair.source / "linked/a")
+
+
+@pytest.mark.parametrize("worth", [1, 4000])
+def test_names_that_look_like_comments_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth: int) -> None:
+    """rsync passes over what begins like one, and says nothing of it."""
+    monkeypatch.setattr(batches, "WORTH_A_RUN", worth)
+    pair = Pair(tmp_path)
+    for name in ("#recycle/file", "#notes#", ";semicolon", "plain", "below/#notes#"):
+        pair.write(name)
+    generation = pair.backup()
+    assert content(pair.stored(generation, pair.source)) == content(pair.source)
+    assert pair.restore(pair.source, to=tmp_path / "to").findings == []
+    assert content(tmp_path / "to" / str(pair.source)[1:]) == content(pair.source)
+
+
+def test_a_source_at_the_root_may_look_like_a_comment(tmp_path: Path) -> None:
+    (tmp_path / "#top").mkdir()
+    (tmp_path / "#top/file").write_text("x")
+    (tmp_path / ";top").write_text("y")
+    sent = send.Sent()
+    names = [b"#top", b"#top/file", b";top"]
+    argv = [*send.push_arguments("ssh", "", 0)[:-4], f"{tmp_path}/", f"{tmp_path}/to/"]
+    argv = [word for word in argv if word != "-M--fake-super"]
+    send.push(argv, names, sent, lambda size: None)
+    assert sent.digests.keys() == {b"#top/file", b";top"}
+    assert content(tmp_path / "to") == {"#top/file": "x", ";top": "y"}
 
 
 def test_a_file_stays_one_when_a_directory_with_one_of_its_names_is_renamed(tmp_path: Path) -> None:

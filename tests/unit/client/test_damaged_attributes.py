@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def pair(tmp_path: Path) -> Pair:
     made = Pair(tmp_path, direct=True)
     made.write("letter")
     os.mkfifo(made.source / "fifo")
+    time.sleep(0.15)  # a file this young would be sent again
     made.backup()
     return made
 

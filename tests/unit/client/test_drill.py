@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gate_pair import QUIET
+from watching import Watcher
 
 from sedai.client import canary, catalog, drill_databases, restore, scan, target
 from sedai.client import drill as drilling
@@ -29,6 +31,7 @@ from sedai.client.state import State
 from sedai.core import lock, manifest, walk
 from sedai.core.errors import IntegrityError, LockedError, SedaiError, StoppedError, UnreachableError, UsageError
 from sedai.core.manifest import Entry
+from sedai.core.progress import Watch, unwatched
 
 GENERATION = "20260101T031500Z-000042"
 STAGED = b"var/lib/sedai-client"
@@ -141,8 +144,8 @@ class TestChoice:
     [
         ({"a": 1, "b": 0}, {"b": 0, "a": 1}, []),
         ({}, {}, []),
-        ({"a": 1000}, {"a": 999}, ["the table a came back with 999 rows; 1,000 were noted when it was dumped."]),
-        ({"a": 1}, {}, ["the table a did not come back; it had 1 rows."]),
+        ({"a": 1000}, {"a": 999}, ["the table a came back with 999 rows; noted when it was dumped: 1,000."]),
+        ({"a": 1}, {}, ["the table a did not come back; it had 1 row."]),
         ({}, {"a\n": 1}, ["the table a\\n is in the dump, but was not noted with it."]),
     ],
 )
@@ -169,8 +172,11 @@ class Fake:
         self.told: dict[str, list[str]] = {}
         self.loaded: list[tuple[str, bool]] = []
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         assert dump.read_text() == "dump\n"
+        watch(lambda: dump.stat().st_size)
         if database in self.broken:
             raise self.broken[database]
         self.loaded.append((database, owners))
@@ -216,7 +222,7 @@ class TestLoading:
             yield engine
 
         report = drill_databases.Report()
-        drill_databases.load_all(directory, directory, asked, server, report, damaged)
+        drill_databases.load_all(directory, directory, asked, server, report, damaged, QUIET)
         return report
 
     def test_accounts_come_first_and_only_with_them_owners_come_back(self, tmp_path: Path) -> None:
@@ -243,7 +249,7 @@ class TestLoading:
         report = self.load(tmp_path, engine)
         assert report.findings == [
             "main/a: could not be loaded: pg_restore: error: out of memory",
-            "main/b: the table t came back with 2 rows; 3 were noted when it was dumped.",
+            "main/b: the table t came back with 2 rows; noted when it was dumped: 3.",
         ]
         assert [one.ok for one in report.loaded] == [False, False, True]
 
@@ -296,11 +302,24 @@ class TestLoading:
             yield Fake({})
 
         report = drill_databases.Report()
-        drill_databases.load_all(tmp_path, tmp_path, (), server, report, ())
+        drill_databases.load_all(tmp_path, tmp_path, (), server, report, (), QUIET)
         assert report.findings == [
             "main/a, main/b: There is no PostgreSQL server here. Install it (apt install postgresql)."
         ]
         assert [(one.name, one.ok) for one in report.loaded] == [("main/a", False), ("main/b", False)]
+
+    def test_somebody_who_looks_sees_each_dump_go_in(self, tmp_path: Path) -> None:
+        write(tmp_path, note("main", "a", {"t": 3}))
+        watcher = Watcher()
+
+        @contextlib.contextmanager
+        def server(kind: str, place: Path) -> Iterator[Fake]:
+            yield Fake({"a": {"t": 3}})
+
+        drill_databases.load_all(tmp_path, tmp_path, (), server, drill_databases.Report(), (), watcher)
+        [phase] = watcher.phases
+        assert (phase.phase, phase.size) == ("load main/a", note("main", "a", {}).bytes)
+        assert [moved() for moved in phase.moved] == [len("dump\n")]
 
     def test_being_stopped_is_no_finding(self, tmp_path: Path) -> None:
         write(tmp_path, note("main", "a", {}), note("main", "b", {}))
@@ -318,8 +337,8 @@ class TestLoading:
         notes = note("notes", "notes", dumped.tables | {"t": 3}, "sqlite", settings=dumped.settings)
         (directory / "notes.json").write_text(notes.text())
         report = drill_databases.Report()
-        drill_databases.load_all(directory, tmp_path, (), scratch.server, report, ())
-        assert report.findings == ["notes: the table t came back with 2 rows; 3 were noted when it was dumped."]
+        drill_databases.load_all(directory, tmp_path, (), scratch.server, report, (), QUIET)
+        assert report.findings == ["notes: the table t came back with 2 rows; noted when it was dumped: 3."]
         assert [(one.name, one.tables, one.rows, one.ok) for one in report.loaded] == [("notes", 2, 2, False)]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["dumps", "live.sqlite"]
 
@@ -425,7 +444,7 @@ class TestDrill:
         assert set(record["seconds"]) == {"files", "canary", "databases", "all"}
         assert 0 <= record["minutes"] < 1
         words = summary(result)
-        assert "Restored 5 files (500 B), 1 databases (1 tables, 3 rows) in 0." in words
+        assert "Restored 5 files (500 B), 1 database (1 table, 3 rows) in 0." in words
         assert " seconds; everything came back as it was." in words
         result.record["seconds"]["all"] = 48.0
         assert "in 0.8 minutes; everything" in summary(result)
@@ -501,7 +520,7 @@ class TestDrill:
     def test_rows_that_are_missing_are_found(self, world: World) -> None:
         world.dump({"t": 4})
         result = drill(world.context, Wishes(), quiet=True)
-        assert result.findings == ["notes: the table t came back with 3 rows; 4 were noted when it was dumped."]
+        assert result.findings == ["notes: the table t came back with 3 rows; noted when it was dumped: 4."]
         assert not result.record["databases"][0]["ok"]
 
     def test_a_part_without_space_is_told_and_the_others_are_tried(self, world: World, monkeypatch: Any) -> None:

@@ -35,7 +35,7 @@ def pair(tmp_path: Path) -> Pair:
 def back_up(pair: Pair, *forget: str) -> tuple[Path, list[str]]:
     """A backup with its dumps; returns where the server keeps those of the new generation, and the findings."""
     place = pair.root / "staging"
-    staged = stage(pair.config, lambda text: None)
+    staged = stage(pair.config, QUIET)
     staged.gone |= places(place, forget)
     with pair.connect() as connection:
         outcome = Run(pair.config, pair.state, connection, QUIET, staged).carry_out()

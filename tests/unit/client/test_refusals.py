@@ -11,8 +11,8 @@ from gate_pair import LocalConnection, Pair
 
 from sedai.client import catalog, find
 from sedai.client.config import Backup
+from sedai.client.destination import check_target
 from sedai.client.placement import Existing
-from sedai.client.restore import check_target
 from sedai.core.errors import ConfigError, ServerError, UsageError
 
 

@@ -14,6 +14,7 @@ import pytest
 from gate_pair import QUIET, Pair
 
 from sedai.client import canary, catalog, damage, placement, restore, room, send, unfinished
+from sedai.client.connection import Connection
 from sedai.client.restore import Restored
 from sedai.client.unfinished import Memory, Progress
 from sedai.core.errors import IntegrityError, LockedError, ProcessError, SedaiError, UsageError
@@ -291,6 +292,7 @@ class TestRoom:
 
     def test_a_disk_that_is_full_meanwhile(self, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file = pair.write("file")
+        os.link(file, pair.source / "other name")  # which is rsync's
         generation = pair.backup()
 
         def full(argv: list[str], paths: object, sent: send.Sent, on_file: object, *more: object) -> None:
@@ -671,20 +673,23 @@ def test_a_generation_that_was_pruned_is_named(tmp_path: Path) -> None:
             restore.restore(connection, pair.state, record, [file], tmp_path / "to", reporter=QUIET)
 
 
+@pytest.mark.parametrize(("by", "step"), [(send, "push"), (Connection, "reading")])
 def test_a_generation_that_is_pruned_while_it_is_restored_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, by: object, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair = Pair(tmp_path, keep_last=1)
     file = pair.write("file")
+    if by is send:
+        os.link(file, pair.source / "another name")  # which only rsync brings
     first = pair.backup()
-    push = send.push
+    carry_out = getattr(by, step)
 
-    def late(*arguments: object) -> None:
-        monkeypatch.setattr(send, "push", push)
+    def late(*arguments: object) -> object:
+        monkeypatch.setattr(by, step, carry_out)
         file.write_text("new")
         pair.backup()
-        push(*arguments)  # type: ignore[arg-type]
+        return carry_out(*arguments)
 
-    monkeypatch.setattr(send, "push", late)
+    monkeypatch.setattr(by, step, late)
     with pytest.raises(SedaiError, match=f"{first} was pruned while it was restored"):
         pair.restore(file, to=tmp_path / "to")

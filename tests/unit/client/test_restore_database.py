@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watching import Watcher
 
 from sedai.client import restore_database as rd
 from sedai.client.config import ClientConfig, Database, Server, Source
 from sedai.client.databases.notes import GLOBALS, Notes
 from sedai.core.errors import ProcessError, SedaiError, UsageError
+from sedai.core.progress import Watch, unwatched
 
 MAIN = Database("main", "postgresql")
 WIKI = Database("wiki", "mariadb")
@@ -55,13 +57,16 @@ class Engine:
     def exists(self, database: str) -> bool:
         return database in self.databases
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         assert database == GLOBALS or database not in self.databases
         if self.half:
             self.databases[database] = {}
         if self.broken:
             raise ProcessError("it broke", 1, "it broke")
         self.owners = owners
+        watch(lambda: 7)
         self.databases[database] = self.loaded
         return []
 
@@ -83,6 +88,9 @@ class Archive:
     config = ClientConfig("t", Path("/state"), Path("/log"), Server("vps.example.com", Path("/key"), Path("/known")),
                           (Source(Path("/etc")),), staging_directory=Path("/staging"), databases=ENTRIES)  # fmt: skip
 
+    def __init__(self) -> None:
+        self.reporter = Watcher()
+
     def notes(self) -> list[Notes]:
         return NOTES
 
@@ -91,9 +99,14 @@ class Archive:
 
 
 def restored(engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str, **how: Any) -> rd.RestoredDatabase:
-    """Restore ``name`` into ``engine``."""
+    """Restore ``name`` into ``engine``; whoever looks sees it go in."""
     monkeypatch.setattr(rd.servers, "connect", lambda entry: engine)
-    return rd.restore_database(Archive(), name, **how)  # type: ignore[arg-type]
+    archive = Archive()
+    done = rd.restore_database(archive, name, **how)  # type: ignore[arg-type]
+    [phase] = archive.reporter.phases
+    assert (phase.phase, phase.size) == (f"load {done.target}", done.notes.bytes)
+    assert [moved() for moved in phase.moved] == [7]
+    return done
 
 
 @pytest.mark.parametrize("name, expected", [
@@ -187,7 +200,7 @@ def test_where_the_old_one_is_is_told_whenever_it_ends(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("loaded", "words"),
     [
-        ({"t": 2, "u": 0}, "shop: the table t came back with 2 rows; 3 were noted"),
+        ({"t": 2, "u": 0}, "shop: the table t came back with 2 rows; noted when it was dumped: 3"),
         ({"t": 3}, "shop: the table u did not come back; it had 0 rows"),
         ({"t": 3, "u": 0, "v": 1}, "shop: the table v is in the dump, but was not noted"),
     ],

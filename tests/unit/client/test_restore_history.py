@@ -13,7 +13,7 @@ from gate_pair import Pair
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sedai.client import diff, find
+from sedai.client import catalog, diff, find
 from sedai.client.alerts import Outbox
 from sedai.client.connection import Connection
 from sedai.client.diff import Difference
@@ -212,3 +212,34 @@ class TestThroughTheGate:
         with pytest.raises(UsageError, match="in neither") as refused:
             run(diff, pair, old=self.generations[0], new="latest", paths=[pair.source / "notes.tx"])
         assert os.fspath(pair.source / "notes.txt") in refused.value.hint
+
+
+def test_a_manifest_that_is_at_hand_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is proven like the server's, and where it is damaged the server's is taken."""
+    pair = Pair(tmp_path)
+    file = pair.write("file", "old")
+    older = pair.backup()
+    file.write_text("new")
+    pair.backup()
+    fetched: list[str] = []
+    fetch = catalog.fetch_manifest
+
+    def noted(connection: Connection, generation: str, *more: Any) -> None:
+        fetched.append(generation)
+        fetch(connection, generation, *more)
+
+    monkeypatch.setattr(catalog, "fetch_manifest", noted)
+    restored = [
+        (
+            tmp_path / f"to{number}" / str(file)[1:],
+            pair.restore(file, to=tmp_path / f"to{number}", generation=generation),
+        )
+        for number, generation in enumerate(("latest", str(older)))
+    ]
+    assert [place.read_text() for place, _ in restored] == ["new", "old"]
+    assert fetched == [str(older)]
+    damaged = bytearray(pair.state.base.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    pair.state.base.write_bytes(damaged)
+    assert pair.restore(file, to=tmp_path / "again").findings == []
+    assert len(fetched) == 2

@@ -64,7 +64,7 @@ def test_a_plain_summary_has_nothing_of_databases() -> None:
 def test_a_summary_names_the_dumps_what_is_left_out_and_the_findings() -> None:
     databases = [run_backup._database(Notes("m", "mariadb", name, "f", "2026", 1, {"t": 5, "u": 2})) for name in "ab"]
     text = summary(result(databases=databases, notes=["/srv: another file system"], findings=["a/b failed"]))
-    assert "2 database dumps with 14 rows are in it.\n" in text
+    assert "With 2 database dumps (14 rows).\n" in text
     assert text.endswith("NOT IN THIS BACKUP, as configured: /srv: another file system\nFINDING: a/b failed\n")
 
 

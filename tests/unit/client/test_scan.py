@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sedai.client.config import Backup, ClientConfig, Server, Source
-from sedai.client.scan import CACHE_TAG_SIGNATURE, Scan, signature
+from sedai.client.scan import CACHE_TAG_SIGNATURE, Scan, _file_signature, signature
 from sedai.core import manifest
 
 SERVER = Server("vps.example.com", Path("/key"), Path("/known"))
@@ -129,6 +129,18 @@ def test_sockets_are_left_out(tmp_path: Path) -> None:
     make(tmp_path, "s/f")
     os.mknod(tmp_path / "s" / "socket", 0o140644)
     assert paths(scan(tmp_path, [Source(Path("/s"))])) == ["s", "s/f"]
+
+
+def test_a_file_has_one_signature_whoever_makes_it(tmp_path: Path) -> None:
+    """A file that gets a second name and loses it again is the same as before."""
+    for number, (name, mode) in enumerate(((b"plain", 0o644), (b"odd\tname\n", 0o4751), (b"caf\xe9", 0))):
+        place = os.fsencode(tmp_path) + b"/" + name
+        with open(place, "wb") as stream:
+            stream.write(bytes(number))
+        os.chmod(place, mode)
+        os.utime(place, ns=(1, -number))
+        stat = os.lstat(place)
+        assert _file_signature(name, stat) == signature(name, stat)
 
 
 def test_any_change_changes_the_signature(tmp_path: Path) -> None:

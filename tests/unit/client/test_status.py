@@ -81,6 +81,19 @@ def test_how_long_the_room_lasts() -> None:
     assert "enough for about 100 days at 1.0 GiB a day" in shown(WELL, "en")
 
 
+@pytest.mark.parametrize(
+    "language, words",
+    [("en", "; about 2.0 GiB less would be used on XFS or btrfs"), ("ja", "使用量が約 2.0 GiB 減ります")],
+)
+def test_what_reflinks_would_save(language: str, words: str) -> None:
+    """An earlier server does not tell it; a little is not worth the work."""
+    for much in (GIB, GIB // 3):
+        status = replace(WELL, generations=tuple(one | {"shareable_bytes": much} for one in WELL.generations))
+        assert (words in status_words.room(replace(status, language=language))) == (much == GIB)
+        assert status.table()["shareable_bytes"] == 2 * much
+    assert "btrfs" not in status_words.room(replace(WELL, language=language))
+
+
 def test_a_record_that_can_not_be_read_is_shown() -> None:
     broken = {"generation": record(4, 0.05)["generation"], "error": "unreadable"}
     conditions = {broken["generation"]: Condition(error="unreadable")}

@@ -22,7 +22,7 @@ from sedai.client.scan import Problem
 from sedai.core import manifest
 from sedai.core.errors import IntegrityError, ServerError
 from sedai.core.generation import Record
-from sedai.server.stored import digest, sha256
+from sedai.server.stored import digest_open, sha256
 
 
 class Rewriter:
@@ -45,7 +45,8 @@ class Rewriter:
         times = stored.stat()
         stored.write_text(text)
         os.utime(stored, ns=(times.st_atime_ns, times.st_mtime_ns))
-        found = digest(os.fsencode(stored))
+        with stored.open("rb") as stream:
+            found = digest_open(stream.fileno())
         path = self.directory(generation) / "manifest"
         lines = list(manifest.read(path))
         with manifest.Writer(path) as writer:
@@ -216,7 +217,7 @@ def test_generations_from_before_are_told_and_no_finding(three: tuple[Rewriter, 
     ended = root.pair.check("full", "all")
     assert ended.findings == []
     assert ended.record["unsigned"] == generations[:2]
-    assert "2 generation(s) were sealed before this machine signed them" in summary(ended)
+    assert "2 generations, sealed before this machine signed any" in summary(ended)
 
 
 def test_restore_txt_tells_anybody_how_to_see_it(three: tuple[Rewriter, list[str]], tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ class Old(new):
         del answer["record_text"]
         return answer
     def _list(self, request):
-        return super()._list({{}})
+        return super()._list(type(request)("list", {{}}))
 gate.Gate = Old
 import runpy
 runpy.run_path({scripts!r} + "/sedai_gate.py", run_name="__main__")
@@ -438,3 +439,57 @@ def test_a_connection_that_breaks_while_it_signs_is_told(monkeypatch: pytest.Mon
         Problem("unsigned", b"", "20260101T031500Z-000001 could not be signed: The server ended `sign` without an answer. "
                                  "The next backup tries again.")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how_many", [1, 2, 3])
+def test_what_was_sealed_last_and_is_gone_is_told(tmp_path: Path, how_many: int) -> None:
+    """A directory that was lost, another disk that is mounted: the next backup is whole, and would be all that is told."""
+    pair = Pair(tmp_path, direct=True)
+    pair.write("letter")
+    names = [pair.backup() for _ in range(3)]
+    for name in names[-how_many:]:
+        shutil.rmtree(pair.store.directory(pair.store.find(name)))
+    if how_many == len(names):
+        shutil.rmtree(pair.store.root)
+        pair.store.root.mkdir()
+    [problem] = pair.run().problems
+    assert problem.code == "gone"
+    assert names[-1] in problem.detail and problem.detail.endswith(f"there are {len(names) - how_many}")
+    assert pair.run().problems == []
+
+
+def test_an_earlier_server_has_no_word_for_it(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, direct=True)
+    pair.write("letter")
+    names = [pair.backup() for _ in range(2)]
+    shutil.rmtree(pair.store.directory(pair.store.find(names[-1])))
+    shutil.rmtree(pair.store.root / "known")
+    assert [str(one) for one in pair.check().findings] == [
+        f"gone: {names[-1]}: expected the generation that was sealed last, found neither it nor a later one"
+    ]
+    pair.run()
+    assert pair.check().findings == []
+
+
+def test_what_is_no_base_any_more_and_is_there_is_not_gone(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, direct=True)
+    pair.write("letter")
+    pair.backup()
+    pair.store.build_on_no_more(pair.store.find(pair.backup()))
+    assert pair.run().problems == []
+
+
+@pytest.mark.parametrize(
+    ("sealed", "listed", "gone"),
+    [
+        ([], [], ""),
+        (["20260101T000000Z-000003"], ["20260101T000000Z-000003"], ""),
+        (["20260101T000000Z-000003"], ["20260102T000000Z-000004"], ""),  # another machine's, with a copy of this memory
+        (["20260101T000000Z-000003"], ["20260105T000000Z-000002"], "20260101T000000Z-000003"),
+        (["20260101T000000Z-000009", "20260102T000000Z-000001"], ["20260102T000000Z-000001"], ""),  # a new store
+        (["20260101T000000Z-000003"], [], "20260101T000000Z-000003"),
+        (["x"], ["y"], ""),
+    ],
+)
+def test_what_counts_as_gone(sealed: list[str], listed: list[str], gone: str) -> None:
+    assert tamper.gone(sealed, listed) == gone

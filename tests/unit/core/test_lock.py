@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -86,23 +87,63 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+def name(process: subprocess.Popen[str]) -> str:
+    """What `ps` calls it."""
+    return Path(f"/proc/{process.pid}/comm").read_text().rstrip("\n")
+
+
 def test_who_holds_it_is_stopped(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    lock.stop_holder(tmp_path / "lock")
+    assert lock.stop_holder(tmp_path / "lock", ("another", name(holder)))
     with lock.exclusive(tmp_path / "lock", "That", wait_seconds=math.inf):
         assert holder.wait() == -signal.SIGTERM
 
 
-def test_who_once_held_it_is_left_alone(holder: subprocess.Popen[str], tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    with lock.exclusive(other, "That"):
-        pass
-    other.write_text(f"pid {holder.pid} since yesterday")
-    lock.stop_holder(other)
+def test_who_is_called_otherwise_is_left_alone(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert not lock.stop_holder(tmp_path / "lock", ("another",))
+    assert not lock.stop_holder(tmp_path / "lock", ())
     assert holder.poll() is None
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_who_once_held_it_is_left_alone(holder: subprocess.Popen[str], tmp_path: Path, held: bool) -> None:
+    """Its number is another's by now, who has it open, waits for it, or never heard of it; and whoever holds it has not said so."""
+    other = tmp_path / "other"
+    with lock.exclusive(other, "That") if held else contextlib.nullcontext():
+        other.write_text(f"pid {holder.pid} since yesterday")
+        assert not lock.stop_holder(other, (name(holder),))
+    assert holder.poll() is None
+
+
+def test_who_waits_for_it_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with lock.exclusive(path, "That"):
+        waits = HOLDS.replace('"This"', '"This", wait_seconds=60').replace(
+            "with lock", 'print("there", flush=True)\nwith lock'
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", waits, path],
+            env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as waiter:
+            assert waiter.stdout is not None
+            assert waiter.stdout.readline() == "there\n"
+            while not any(os.path.samefile(place, path) for place in open_files(waiter.pid)):
+                pass
+            path.write_text(f"pid {waiter.pid} since yesterday")
+            assert not lock.stop_holder(path, (name(waiter),))
+            assert waiter.poll() is None
+            waiter.kill()
+
+
+def open_files(number: int) -> list[str]:
+    """What a process has open, of what can be looked at."""
+    places = [f"/proc/{number}/fd/{descriptor}" for descriptor in os.listdir(f"/proc/{number}/fd")]
+    return [place for place in places if os.path.exists(place)]
 
 
 @pytest.mark.parametrize("text", ["", "pid", "pid x", "pid 0", "pid 99999999 since"])
 def test_what_names_nobody_stops_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
-    lock.stop_holder(tmp_path / "lock")
-    lock.stop_holder(tmp_path / "none")
+    assert not lock.stop_holder(tmp_path / "lock", ("python3",))
+    assert not lock.stop_holder(tmp_path / "none", ("python3",))

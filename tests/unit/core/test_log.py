@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
+from sedai.core import log
 from sedai.core.errors import ConfigError
 from sedai.core.log import open_log
 
@@ -38,3 +40,28 @@ def test_a_wrong_configuration_is_told(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_later_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     open_log("test", Path("/dev/full")).error("no room")
     assert capfd.readouterr().err == ""
+
+
+def test_the_syslog_has_every_line_under_one_identifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "SYSLOG", str(tmp_path / "log"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(log.SYSLOG)
+        syslog.settimeout(10)
+        logger = open_log("check", tmp_path / "x.log")
+        logger.error("rotten:\nname \udcff")
+        logger.info("世代")
+        said = [syslog.recv(1000).decode() for _ in range(2)]
+    assert said == [rf"<27>sedai[{os.getpid()}]: check rotten: | name \udcff", f"<30>sedai[{os.getpid()}]: check 世代"]
+
+
+@pytest.mark.timeout(60)
+def test_a_syslog_that_is_stuck_or_gone_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "SYSLOG", str(tmp_path / "log"))
+    logger = open_log("check", tmp_path / "x.log")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        logger.info("nobody is there")
+        syslog.bind(log.SYSLOG)
+        for _ in range(2000):  # nobody takes them away
+            logger.info("x" * 1000)
+    logger.info("it has gone")
+    assert len((tmp_path / "x.log").read_text().splitlines()) == 2002

@@ -20,7 +20,7 @@ from sedai.core.errors import ExitCode, SedaiError, UsageError
 from sedai.server import config, transfer
 from sedai.server.gate import Gate, refuse
 
-VERBS = ["begin", "seal", "sign", "list", "manifest", "find", "verify", "alert", "status"]
+VERBS = ["begin", "seal", "sign", "list", "manifest", "read", "find", "verify", "alert", "status"]
 RECEIVE = (
     "rsync --server -lHogDtpAXIRSe.LsfxCIvu --log-format=%i --checksum-choice=xxh128 --partial-dir .sedai-partial "
     "--numeric-ids --copy-dest /base --fake-super . /delta/"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import send_alert_email
+from sedai import __version__
 from sedai.mail.deliver import Outcome
 
 ENTRY = Path(__file__).parents[3] / "scripts" / "send_alert_email.py"
@@ -84,11 +85,24 @@ def test_an_empty_body_is_a_body(host: Host) -> None:
     assert b"not read" not in host.spooled()[0]
 
 
+def test_it_tells_its_version_and_every_option_without_a_configuration(host: Host) -> None:
+    host.config.unlink(missing_ok=True)
+    done = host.call("--version")
+    assert (done.returncode, done.stdout) == (0, f"sedai {__version__}\n")
+    shown = host.call("--help")
+    assert shown.returncode == 0
+    for option in {*send_alert_email.OPTIONS} - {"--help"}:
+        assert f"\n  {option} " in shown.stdout
+    for code in (0, 64, 73, 75, 78):
+        assert f"\n  {code} " in shown.stdout
+
+
 @pytest.mark.parametrize(
     "words",
     [
         (),
         ("",),
+        ("--version", "x"),
         (" \n ",),
         ("a", "b", "c"),
         ("--flsh",),
@@ -146,7 +160,7 @@ def test_list_says_what_waits_and_why(host: Host) -> None:
     listed = host.call("--list").stdout
     assert "バックアップ失敗" in listed
     assert "user@example.com" in listed
-    assert "tried 1 time(s)" in listed
+    assert "tried 1 time," in listed
 
 
 def test_flush_is_silent(host: Host) -> None:

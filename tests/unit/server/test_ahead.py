@@ -6,7 +6,9 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +149,7 @@ def test_what_the_base_has_lost_is_asked_for_before_it_is_missed(store: ClientSt
     with pytest.raises(IntegrityError, match="has lost 1 of 9 entries"):
         sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
     sealed(store, put(store, {"s/d/b": b"b"}), ENTRIES)
-    assert [code for code, _ in problems(store)] == ["mtime", "missing", "count"]  # of the first one alone
+    assert [code for code, _ in problems(store)] == ["missing", "mtime", "count"]  # of the first one alone
 
 
 def test_what_is_lost_later_is_still_in_the_farm(store: ClientStore) -> None:
@@ -158,18 +160,172 @@ def test_what_is_lost_later_is_still_in_the_farm(store: ClientStore) -> None:
     assert (store.tree(newest(store)) / "s/d/b").read_bytes() == b"b"
 
 
+def other_file(path: Path) -> None:
+    """Another file with the same name, size, mode and time."""
+    stat = path.lstat()
+    path.rename(path.with_name("aside"))
+    path.write_bytes(b"X" * stat.st_size)
+    path.chmod(stat.st_mode & 0o7777)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    path.with_name("aside").unlink()
+
+
+def same_bytes(path: Path) -> None:
+    """The same in an inode of its own."""
+    shutil.copy2(path, path.with_name("aside"))
+    path.with_name("aside").rename(path)
+
+
+def other_place(path: Path, other: Path) -> None:
+    """Two have changed their names."""
+    aside = path.with_name("aside")
+    path.rename(aside)
+    other.rename(path)
+    aside.rename(other)
+
+
+def becomes(path: Path, make: Callable[[Path], object]) -> None:
+    """Something else has its name."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    make(path)
+
+
+def keeping_times(harm: Callable[[Path], object]) -> Callable[[Path], None]:
+    """The same, and the directories have the times that they had."""
+
+    def harmed(tree: Path) -> None:
+        times = {place: place.stat().st_mtime_ns for place in [tree, *tree.rglob("*")] if place.is_dir()}
+        harm(tree)
+        for place, mtime in times.items():
+            if place.is_dir() and not place.is_symlink():
+                os.utime(place, ns=(mtime, mtime))
+
+    return harmed
+
+
+# To the tree of a farm; nothing but looking at it tells.
 HARM: dict[str, Callable[[Path], object]] = {
     "a file is gone": lambda tree: (tree / "s/d/b").unlink(),
     "a directory is gone": lambda tree: shutil.rmtree(tree / "s/d"),
     "a file came from nowhere": lambda tree: (tree / "s/stray").write_bytes(b"x"),
+    "a directory came from nowhere": lambda tree: (tree / "s/d/stray").mkdir(),
+    "one came and one went": lambda tree: (tree / "s/d/b").rename(tree / "s/d/stray"),
+    "a file is another": lambda tree: other_file(tree / "s/d/b"),
+    "a file has an inode of its own": lambda tree: same_bytes(tree / "s/d/b"),
+    "two have changed places": lambda tree: other_place(tree / "s/d/b", tree / "s/d/e/c"),
+    "two directories have changed places": lambda tree: other_place(tree / "s/d/e", tree / "s/f"),
+    "a file became a directory": lambda tree: becomes(tree / "s/d/b", Path.mkdir),
+    "a file became a symlink": lambda tree: becomes(tree / "s/d/b", lambda path: path.symlink_to("e/c")),
+    "a directory became a file": lambda tree: becomes(tree / "s/d", Path.touch),
+    "a directory became a symlink": lambda tree: becomes(tree / "s/d", lambda path: path.symlink_to("f")),
+    "another mode": lambda tree: (tree / "s/d").chmod(0o777),
+    "another attribute": lambda tree: os.setxattr(tree / "s/d", "user.rsync.%stat", b"40755 0,0 1:1"),
+    "another root": lambda tree: os.setxattr(tree, "user.rsync.%stat", b"40777 0,0 1:1"),
     "all of it is gone": shutil.rmtree,
+    "all of it became a file": lambda tree: becomes(tree, Path.touch),
+    "all of it became a symlink": lambda tree: becomes(tree, lambda path: path.symlink_to("/")),
+    "something lies beside it": lambda tree: (tree.parent / "stray").write_bytes(b"x"),
+    "the directory around it became a file": lambda tree: becomes(tree.parent, Path.touch),
 }
 
 
+def begin_run(store: ClientStore) -> None:
+    """What a ``begin`` leaves: a note of its own, and the process behind its answer, which is done."""
+    note_beginning(store)
+    ahead.carry_out(store, LOG, str, urgent=True)
+
+
+def note_beginning(store: ClientStore) -> None:
+    """A later one than any before."""
+    note = store.incoming / "clock_skew"
+    before = note.stat().st_mtime_ns if note.exists() else 0
+    while not note.exists() or note.stat().st_mtime_ns == before:
+        note.write_text("0.000\n", encoding="ascii")
+
+
+@pytest.mark.parametrize("when", ["whole", "broken off", "before a run begins", "in a run that ended", "unseen"])
 @pytest.mark.parametrize("harm", HARM)
-def test_a_farm_that_was_harmed_while_it_waited_is_laid_anew(store: ClientStore, harm: str) -> None:
+def test_what_is_harmed_while_it_waits_is_in_no_generation(store: ClientStore, harm: str, when: str) -> None:
     look_ahead(store)
-    HARM[harm](store.farms / str(newest(store)) / "tree")
+    first = newest(store)
+    place = store.farms / str(first)
+    if when == "broken off":
+        (place / "laid").unlink()
+    if when in ("in a run that ended", "unseen"):
+        begin_run(store)
+    before = picture(store.directory(first))
+    keeping_times(HARM[harm])(place / "tree")
+    if when == "unseen":  # the process was killed, in this run
+        note_beginning(store)
+    elif when not in ("whole", "broken off"):
+        begin_run(store)
+    sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
+    assert linked(store, *store.generations()) == set(FILES) - {"s/a"}
+    assert problems(store) == []
+    assert picture(store.directory(first)) == before
+    assert root_attributes(store, newest(store)) == root_attributes(store, first)
+    assert not list(store.farms.iterdir())
+    ahead.empty_trash(store)
+    assert not list(store.trash.iterdir())
+
+
+def test_who_was_looked_at_when_the_run_began_is_not_looked_at_again(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+    look = farm._Picture.of
+
+    def noted(tree: Path) -> object:
+        looks.append(tree)
+        return look(tree)
+
+    look_ahead(store)
+    monkeypatch.setattr(farm._Picture, "of", noted)
+    begin_run(store)
+    assert len(looks) == 1
+    sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
+    assert len(looks) == 1
+    monkeypatch.setattr(farm._Picture, "of", look)
+    look_ahead(store)
+    monkeypatch.setattr(farm._Picture, "of", noted)
+    sealed(store, put(store, {"s/a": b"newer"}), ENTRIES)
+    assert len(looks) == 2, "of a farm that was laid since, that look says nothing"
+    assert problems(store) == []
+
+
+def root_attributes(store: ClientStore, generation: Generation) -> bytes:
+    """What a restore by rsync alone gives the target."""
+    return os.getxattr(store.tree(generation), "user.rsync.%stat")
+
+
+def flipped(position: int) -> Callable[[bytes], bytes]:
+    """A bit of a byte is another, counted from the end where negative."""
+    return lambda data: (
+        data[:position] + bytes([data[position] ^ 1]) + (data[position + 1 :] if position != -1 else b"")
+    )
+
+
+NOTES: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda data: b"",
+    "half of it": lambda data: data[: len(data) // 2],
+    "zeros": lambda data: bytes(len(data)),
+    "another object": lambda data: b"{}",
+    "no object": lambda data: b"[1]",
+    "no text": lambda data: b"\xff" + data,
+    "another count": lambda data: data.replace(b'"picture": [9,', b'"picture": [8,'),
+    "another digest": flipped(-5),
+    "of another base": lambda data: data.replace(b'"of": "', b'"of": "0'),
+    "something missing": lambda data: data.replace(b'"missing": []', b'"missing": [1]'),
+}
+
+
+@pytest.mark.parametrize("harm", NOTES)
+def test_a_note_that_is_another_says_nothing(store: ClientStore, harm: str) -> None:
+    look_ahead(store)
+    note = store.farms / str(newest(store)) / "laid"
+    whole = note.read_bytes()
+    note.write_bytes(NOTES[harm](whole))
+    assert note.read_bytes() != whole
     sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
     assert linked(store, *store.generations()) == set(FILES) - {"s/a"}
     assert problems(store) == []
@@ -209,7 +365,9 @@ def test_what_was_dropped_is_removed(store: ClientStore) -> None:
     done = prune.prune(store, Retention(keep_last=1, guard_days=0))
     trash = store.trash
     assert len(done.dropped) == 2
-    assert len(list(trash.iterdir())) == 2 + 3  # the generations, and what each seal had received
+    assert (
+        len(list(trash.iterdir())) == 2 + 3 + 2
+    )  # the generations, what each seal had received, and what lay beside two farms
     look_ahead(store)
     assert list(trash.iterdir()) == []
     assert problems(store) == []
@@ -222,15 +380,6 @@ def test_the_room_is_given_back(store: ClientStore) -> None:
     ahead.give_back(store)
     assert list(store.farms.iterdir()) == []
     assert list((store.trash).iterdir()) == []
-
-
-def test_a_seal_that_finds_another_farm_than_the_base_lays_its_own(store: ClientStore) -> None:
-    look_ahead(store)
-    note = store.farms / str(newest(store)) / "laid"
-    note.write_text(note.read_text().replace('"of": "', '"of": "0'))
-    assert not is_laid(store)
-    sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
-    assert problems(store) == []
 
 
 def test_of_a_damaged_manifest_nothing_stays_laid(store: ClientStore) -> None:
@@ -279,11 +428,22 @@ def test_what_was_dropped_is_removed_whatever_became_of_the_farm(
 def test_who_gives_the_room_back_is_no_holder_that_a_run_ends(
     store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By what it is called: it has the locks of those that may be ended, and is a gate."""
     look_ahead(store)
-    held: list[bool] = []
-    monkeypatch.setattr(ClientStore, "drop_farms", lambda store: held.append(lock.in_use(store.ahead_lock)))
+    store.prepare()
+    ended: list[bool] = []
+    for name in ("drop_farms", "empty_trash"):
+        monkeypatch.setattr(
+            ClientStore,
+            name,
+            lambda store: ended.extend(
+                lock.stop_holder(held, (ahead._AT_LEISURE, ahead._HURRIED))
+                for held in (store.farm_lock, store.trash_lock)
+                if lock.in_use(held)
+            ),
+        )
     ahead.give_back(store)
-    assert held == [False]
+    assert ended == [False, False]
 
 
 def test_what_a_farm_is_laid_of_is_not_pruned(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,13 +469,6 @@ def test_a_trash_that_somebody_empties_is_left_to_them(store: ClientStore) -> No
     assert not list(store.trash.iterdir())
 
 
-def test_whoever_empties_the_trash_is_not_ended_by_a_run(store: ClientStore) -> None:
-    with lock.exclusive(store.trash_lock, "Another process"):
-        lock.stop_holder(store.ahead_lock)  # which would be this process
-        look_ahead(store)
-    assert is_laid(store)
-
-
 def test_where_no_process_can_be_started_the_answer_stands(
     store: ClientStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,3 +478,85 @@ def test_where_no_process_can_be_started_the_answer_stands(
     monkeypatch.setattr(os, "fork", fork)
     ahead.start(store, LOG, str, urgent=True)
     assert "no process" in caplog.text
+
+
+def children() -> set[int]:
+    """The processes that this one began, those included that ended and nobody waited for."""
+    return {
+        int(number) for each in Path("/proc/self/task").iterdir() for number in (each / "children").read_text().split()
+    }
+
+
+@pytest.fixture
+def laying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with a file for each process that lays, named by its number; they go on when there is one called ``go``."""
+    directory = tmp_path / "laying"
+    directory.mkdir()
+
+    def lay(*_: Any) -> None:
+        (directory / str(os.getpid())).touch()
+        while not (directory / "go").exists():
+            time.sleep(0.01)
+
+    others = children()  # a fault suite's podman lives as long as the whole run of the tests
+    monkeypatch.setattr(ahead, "_lay", lay)
+    yield directory
+    (directory / "go").touch()
+    for number in children() - others:
+        os.waitpid(number, 0)
+
+
+def begin(store: ClientStore, laying: Path, *, urgent: bool) -> int:
+    """Start one that comes to lay; its number."""
+    before = set(os.listdir(laying))
+    ahead.start(store, LOG, str, urgent=urgent)
+    while not (new := {name for name in set(os.listdir(laying)) - before if name.isdigit()}):
+        time.sleep(0.01)
+    return int(new.pop())
+
+
+def test_one_process_lays_however_many_runs_begin(store: ClientStore, laying: Path) -> None:
+    first = begin(store, laying, urgent=True)
+    before = children()
+    for urgent in (True, True, False, True):
+        ahead.start(store, LOG, str, urgent=urgent)
+    more = children() - before
+    assert len(more) == 4
+    assert {os.waitpid(number, 0)[1] for number in more} == {0}  # they end by themselves, the first one does not
+    assert os.listdir(laying) == [str(first)]
+    (laying / "go").touch()
+    assert os.waitpid(first, 0) == (first, 0)
+
+
+def test_who_lays_at_leisure_makes_way_for_a_run(store: ClientStore, laying: Path) -> None:
+    at_leisure = begin(store, laying, urgent=False)
+    urgent = begin(store, laying, urgent=True)
+    assert os.waitpid(at_leisure, 0) == (at_leisure, signal.SIGTERM)
+    ahead.give_back(store)  # whose room is needed
+    assert os.waitpid(urgent, 0) == (urgent, signal.SIGTERM)
+
+
+def test_a_seal_goes_on_with_what_is_laid_at_leisure(store: ClientStore, laying: Path) -> None:
+    at_leisure = begin(store, laying, urgent=False)
+    sealed(store, put(store, {"s/a": b"new"}), ENTRIES)
+    assert os.waitpid(at_leisure, 0) == (at_leisure, signal.SIGTERM)
+    assert problems(store) == []
+
+
+def test_whoever_needs_the_room_ends_who_removes_at_leisure(
+    store: ClientStore, laying: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (laying / "go").touch()
+    removing = laying / "removing"
+
+    def empty_trash(_: ClientStore) -> None:
+        removing.touch()
+        time.sleep(60)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClientStore, "empty_trash", empty_trash)
+        at_leisure = begin(store, laying, urgent=False)
+        while not removing.exists():
+            time.sleep(0.01)
+    ahead.empty_trash(store)
+    assert os.waitpid(at_leisure, 0) == (at_leisure, signal.SIGTERM)

@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from sedai.core import wire
 from sedai.core.errors import UsageError
 from sedai.server import find
 
@@ -53,16 +52,3 @@ def test_no_pattern_takes_for_ever(pattern: bytes) -> None:
 def test_matching_lines_come_as_they_are() -> None:
     lines = [b"a\tf\n", b"b\\n\tf\n", b"c\tf\n"]
     assert list(find.matching(lines, find.by_paths([b"b\n", b"c"]))) == lines[1:]
-
-
-@pytest.mark.parametrize(
-    "value", [None, "x", [], [1], ["?"], [wire.pack(b"../x")], [wire.pack(b"/x")], ["eA=="] * 4097]
-)
-def test_paths_that_are_none_are_refused(value: object) -> None:
-    with pytest.raises((UsageError, ValueError)):
-        wire.unpack_paths(value)
-
-
-def test_paths_come_back_byte_for_byte() -> None:
-    paths = [b"", b"a/\xff\n"]
-    assert wire.unpack_paths([wire.pack(path) for path in paths]) == paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes  # noqa: F401  a worker imports it, as nobody, who may not be able to read where it lies
 import errno
 import mmap
 import os
@@ -13,10 +14,11 @@ from pathlib import Path
 import pytest
 from sealing import line, picture, put, sealed
 
+from sedai.core import workers
+from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
 from sedai.core.wire import Change
-from sedai.server import arrived, removal
-from sedai.server.beneath import Beneath
+from sedai.server import arrived, edit, removal
 from sedai.server.store import ClientStore
 from sedai.server.stored import STAT_ATTRIBUTE
 
@@ -227,10 +229,13 @@ def test_a_mapping_that_outlives_its_descriptor_is_found(store: ClientStore) -> 
     sealed(store, changes, 2)
 
 
+@pytest.mark.parametrize("crew", [0, 2])
 @pytest.mark.parametrize("swap", ["content", "name", "link"])
 def test_what_changes_between_check_and_place_is_refused(
-    store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str
+    store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swap: str, crew: int
 ) -> None:
+    monkeypatch.setattr(edit, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(workers, "count", lambda: crew)
     changes = put(store, {"s/f": b"first"})
     place = store.delta / "s/f"
     outside = tmp_path / "outside"
@@ -343,6 +348,36 @@ def as_nobody(work: Callable[[], object], directory: Path) -> None:
 
 class TestRemoval:
     """What can't be removed would end all further backups of its client."""
+
+    @pytest.fixture(autouse=True, params=[0, 2])
+    def crew(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By this process alone, or by several."""
+        monkeypatch.setattr(removal, "_WORTH_WORKERS", 0)
+        monkeypatch.setattr(workers, "count", lambda: request.param)
+
+    def test_many_directories(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        for number in range(60):
+            place = root / f"{number % 7}" / f"{number}"
+            place.mkdir(parents=True)
+            for name in "abc":
+                (place / name).touch()
+        (tmp_path / "beside").touch()
+        removal.remove(root)
+        assert os.listdir(tmp_path) == ["beside"]
+
+    def test_what_can_not_be_removed_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = tmp_path / "root"
+        for number in range(10):
+            (root / f"{number}").mkdir(parents=True)
+            (root / f"{number}" / "file").touch()
+
+        def refuse(name: bytes, dir_fd: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "unlink", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            removal.remove(root)
 
     def test_deeper_than_python_recurses(self, tmp_path: Path) -> None:
         root = tmp_path / "root"

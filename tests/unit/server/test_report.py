@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from server_samples import DAY, DESK, LAPTOP, NOW, WELL
+from server_samples import DAY, DESK, GIB, LAPTOP, NOW, WELL
 
 from sedai.core.errors import ConfigError, ExitCode, ProcessError
 from sedai.server import housekeeping
@@ -20,18 +21,20 @@ from sedai.server.report import Material, OpenIncident, compose, report
 from sedai.server.store import ClientStore
 
 LOG = logging.getLogger("test")
+HERE = os.uname().nodename
 
 
 def test_all_is_well() -> None:
     mail = compose(WELL, "/srv/sedai", "en").checked()
-    assert mail.subject == "[sedai] this server: weekly report: all is well"
+    assert mail.subject == f"[sedai] {HERE}: weekly report: all is well"
     assert mail.incident == mail.resolved == ""
     for line in (
         "Wrong now:\nnothing",
         "Reported and not over:\nnothing",
         "desk: no generation",
-        "laptop: 5 generations, the newest g4, 4 hours old; 1004 files, 10.0 GiB; 2.0 GiB of new content a day",
-        "by day (UTC):\nlaptop: 03-06 1, 03-07 1, 03-08 1, 03-09 1, 03-10 1\n",
+        "laptop: 5 generations, the newest g4, 4 hours old; 1,004 files, 10.0 GiB; 2.0 GiB of new content a day",
+        # also what was pruned, a day without any run, and one on which none came to its end
+        "Backups by day (UTC):\nlaptop: 03-02 1, 03-03 2, 03-04 -, 03-05 failed, 03-06 1, 03-07 1, 03-08 1, 03-09 1, 03-10 1\n",
         "Disk of /srv/sedai:\n40.0 GiB of 100.0 GiB free (60 % used), enough for 20 days",
         "since 2026-03-05 12:00 UTC or later",
         "Mails:\nNo mail waits.",
@@ -39,10 +42,36 @@ def test_all_is_well() -> None:
         assert line in mail.body
 
 
+def test_a_run_of_today_has_not_failed_yet() -> None:
+    laptop = replace(LAPTOP, days={"2026-03-09": 0, "2026-03-10": 0})
+    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(laptop,))), "/srv/sedai", "en").body
+    assert "by day (UTC):\nlaptop: 03-09 failed, 03-10 -\n" in body
+
+
+@pytest.mark.parametrize(
+    "language, words",
+    [
+        (
+            "en",
+            "enough for 20 days, not counting what pruning frees\nAbout 4.0 GiB less would be used on XFS or btrfs: big files",
+        ),
+        ("ja", "\nXFS か btrfs なら使用量が約 4.0 GiB 減ります"),
+    ],
+)
+def test_what_reflinks_would_save(language: str, words: str) -> None:
+    """Of the generations that have the one before them still beside them; a little is not worth the work."""
+    for much in (GIB, GIB // 5):
+        made = tuple(replace(one, shareable_bytes=much) for one in LAPTOP.whole)
+        told = replace(WELL, facts=replace(WELL.facts, clients=(DESK, replace(LAPTOP, generations=made))))
+        assert (words in compose(told, "/srv/sedai", language).body) == (much == GIB)
+    assert "btrfs" not in compose(WELL, "/srv/sedai", language).body
+
+
 def test_japanese() -> None:
     mail = compose(WELL, "/srv/sedai", "ja").checked()
-    assert mail.subject == "[sedai] このサーバー: 週間レポート: 異常なし"
+    assert mail.subject == f"[sedai] {HERE}: 週間レポート: 異常なし"
     assert "laptop: 5 世代、最新は g4 (4 時間 前)" in mail.body
+    assert "laptop: 03-02 1, 03-03 2, 03-04 -, 03-05 失敗, 03-06 1" in mail.body
     assert not [
         line
         for line in mail.body.splitlines()
@@ -55,16 +84,16 @@ def test_japanese() -> None:
     [
         ({"findings": [Finding("stale", "laptop")]}, "laptop: no new backup"),
         ({"findings": [Finding("disk")]}, "server: the disk of the backups is nearly full"),
-        ({"rotten": {"laptop": 3}}, "laptop: 3 damaged thing(s)"),
-        ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 7)]},
-         "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 7 times)"),
+        ({"rotten": {"laptop": 3}}, "laptop: 3 damaged things"),
+        ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 1)]},
+         "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 1 time)"),
         ({"mails": "Given up, kept in /x:\n  1.mail"}, "Mails:\nGiven up, kept in /x:"),
         ({"error": "sudo: a password is required"}, "could not be asked: sudo: a password is required"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_in_the_subject(changes: dict[str, object], words: str) -> None:
     mail = compose(replace(WELL, **changes), "/srv/sedai", "en").checked()  # type: ignore[arg-type]
-    assert mail.subject == "[sedai] this server: weekly report: 1 problem(s)"
+    assert mail.subject == f"[sedai] {HERE}: weekly report: 1 problem"
     assert words in mail.body
 
 
@@ -100,7 +129,7 @@ def test_it_is_sent_with_what_is_open_at_the_sender(
     config: ServerConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert housekeeping.carry_out("report", config) is ExitCode.CLEAN
-    assert (tmp_path / "calls").read_text().splitlines()[0] == "[sedai] this server: weekly report: 1 problem(s)"
+    assert (tmp_path / "calls").read_text().splitlines()[0] == f"[sedai] {HERE}: weekly report: 1 problem"
     body = (tmp_path / "body").read_text()
     assert "バックアップ失敗 (since" in capsys.readouterr().out
     assert "laptop: no generation" in body and "バックアップ失敗 (since" in body
@@ -114,7 +143,7 @@ def test_what_the_watch_and_the_scrub_noted_is_in_it(config: ServerConfig, tmp_p
     (tmp_path / "watch" / "scrub.json").write_text(json.dumps(scrubbed))
     report(config, LOG)
     body = (tmp_path / "body").read_text()
-    assert "Wrong now:\nlaptop: there is no backup\nlaptop: 1 damaged thing(s) in what is stored\n\n" in body
+    assert "Wrong now:\nlaptop: there is no backup\nlaptop: 1 damaged thing in what is stored\n\n" in body
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "echo rubbish", "echo '{}'"])
@@ -128,7 +157,7 @@ def test_a_sender_that_can_not_be_asked_is_said(config: ServerConfig, tmp_path: 
 def test_another_command_is_asked_nothing(config: ServerConfig, tmp_path: Path) -> None:
     other = Path(config.alert_command[0]).rename(tmp_path / "mailer")
     report(replace(config, alert_command=(str(other),)), LOG)
-    assert (tmp_path / "calls").read_text().splitlines() == ["[sedai] this server: weekly report: all is well"]
+    assert (tmp_path / "calls").read_text().splitlines() == [f"[sedai] {HERE}: weekly report: all is well"]
 
 
 def test_one_that_can_not_be_sent_is_an_error(config: ServerConfig) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_seal import line, sealed, send
+from watching import Watcher
 
 from sedai.core import lock
 from sedai.core.errors import ConfigError, ExitCode, LockedError
@@ -87,13 +88,13 @@ def test_each_inode_is_read_once_a_week_and_only_once(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    genuine = scrub.__globals__["digest"]
+    genuine = scrub.__globals__["digest_open"]
 
-    def digest(path: bytes) -> object:
-        read.append(os.lstat(path).st_ino)
-        return genuine(path)
+    def digest(descriptor: int, expected: int) -> object:
+        read.append(os.fstat(descriptor).st_ino)
+        return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest", digest)
+    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
     every = {path.stat().st_ino for path in store.root.glob("generations/*/tree/s/*")}
     assert len(every) == FILES + 2
     run = nights(config, monkeypatch)
@@ -107,6 +108,15 @@ def test_each_inode_is_read_once_a_week_and_only_once(
             most = max(most, outcome.read_files)
         assert sorted(read) == sorted(every)
         assert most < FILES / 2
+
+
+def test_somebody_who_looks_sees_how_far_it_is(config: ServerConfig, store: ClientStore) -> None:
+    everything = replace(config, watch=replace(config.watch, scrub_days=1))
+    watcher = Watcher()
+    outcome = scrub(everything, LOG, watcher)
+    [phase] = watcher.phases
+    assert phase.phase == "scrub" and [moved() for moved in phase.moved] == [outcome.read_bytes]
+    assert phase.size == outcome.read_bytes > 0
 
 
 def test_rot_is_found_within_a_week_and_named_with_all_its_generations(
@@ -132,14 +142,14 @@ def test_rot_is_found_within_a_week_and_named_with_all_its_generations(
 def test_what_the_disk_can_not_read_any_more_is_sent_again(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest"]
+    genuine = scrub.__globals__["digest_open"]
 
-    def digest(path: bytes) -> object:
-        if path.endswith(b"/s/07"):
+    def digest(descriptor: int, expected: int) -> object:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/s/07"):
             raise OSError(5, "Input/output error")
-        return genuine(path)
+        return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest", digest)
+    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
     [finding] = scrub(replace(config, watch=replace(config.watch, scrub_days=1)), LOG).findings
     first, second = map(str, store.generations())
     assert finding.figures["lines"] == (
@@ -224,16 +234,16 @@ def test_everything_else_is_found_on_the_way(config: ServerConfig, store: Client
 def test_a_generation_that_is_being_read_is_not_pruned_and_the_lock_of_the_backup_is_free(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest"]
+    genuine = scrub.__globals__["digest_open"]
     seen: list[bool] = []
 
-    def digest(path: bytes) -> object:
+    def digest(descriptor: int, expected: int) -> object:
         used = [lock.in_use(store.record_path(generation)) for generation in store.generations()]
         with lock.exclusive(store.lock, "a backup"):
             seen.append(used.count(True) == 1)
-        return genuine(path)
+        return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest", digest)
+    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
     scrub(config, LOG)
     assert seen
     assert all(seen)
@@ -242,15 +252,15 @@ def test_a_generation_that_is_being_read_is_not_pruned_and_the_lock_of_the_backu
 def test_a_generation_that_is_pruned_meanwhile_is_passed_over(
     config: ServerConfig, store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest"]
+    genuine = scrub.__globals__["digest_open"]
     oldest = store.generations()[0]
 
-    def digest(path: bytes) -> object:
+    def digest(descriptor: int, expected: int) -> object:
         if store.directory(oldest).exists():
             store.directory(oldest).rename(tmp_path / "pruned")
-        return genuine(path)
+        return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest", digest)
+    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
     assert scrub(config, LOG).findings == []
 
 
@@ -274,7 +284,7 @@ def test_one_that_is_killed_begins_again(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("sedai.server.scrub.digest", lambda path: 1 / 0)
+        patched.setattr("sedai.server.scrub.digest_open", lambda descriptor, expected: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             scrub(config, LOG)
     assert scrub(config, LOG).shares == (0,)

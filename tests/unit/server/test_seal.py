@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
 
 from sedai.client import scan
-from sedai.core import lock, manifest
+from sedai.core import lock, manifest, workers
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Record, Retention
 from sedai.core.wire import Change
-from sedai.server import ahead, prune, verify
+from sedai.server import ahead, edit, prune, verify
 from sedai.server.seal import Request, seal
 from sedai.server.store import ClientStore
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ClientStore]:
-    """An empty store of one client."""
+@pytest.fixture(params=[0, 2])
+def store(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClientStore]:
+    """An empty store of one client, in which so many processes place files, two at a time."""
+    monkeypatch.setattr(edit, "_WORTH_WORKERS", 0)
+    monkeypatch.setattr(edit, "_PIECE", 2)
+    monkeypatch.setattr(workers, "count", lambda: request.param)
     made = ClientStore(tmp_path / "laptop")
     made.prepare()
     return made
@@ -94,6 +99,33 @@ def test_generations_share_what_did_not_change(store: ClientStore) -> None:
     assert (old / "s/changes").read_text() == "s/changes"
     assert (second.previous, second.previous_manifest_sha256) == (first.generation, first.manifest_sha256)
     assert problems(store) == []
+
+
+def test_many_files_are_placed_where_they_belong(store: ClientStore) -> None:
+    first = send(
+        store, "s/", *(f"s/{number % 3}/" for number in range(3)), *(f"s/{number % 3}/{number}" for number in range(20))
+    )
+    for name in ("s/0", "s/1"):
+        os.utime(store.delta / name, ns=(5, 5))
+    first = [line(store, os.fsdecode(change.path)) for change in first]
+    sealed(store, first, 24)
+    second = send(
+        store, *(f"s/{number % 3}/{number}" for number in (16, *range(20, 30))), "s/new/", "s/new/f", "s/link -> f"
+    )
+    for name in ("s/new/again", "s/2/again"):
+        os.link(store.delta / "s/1/16", store.delta / name)
+    names = ["s/1/16", "s/new/again", "s/2/again"]
+    elsewhere = ("s", "s/0", "s/1", "s/2", "s/1/16")
+    second = [change for change in second if os.fsdecode(change.path) not in elsewhere]
+    second += [line(store, name) for name in names]
+    record = sealed(store, second, 24 + 10 + 3 + 2)
+    assert (record.changed, record.removed) == (len(second), 0)
+    assert problems(store) == []
+    tree = store.tree(store.generations()[-1])
+    assert {path.name for path in (tree / "s/1").iterdir()} == {"1", "4", "7", "10", "13", "16", "19", "22", "25", "28"}
+    assert len({(tree / name).stat().st_ino for name in names}) == 1
+    for name in ("s/0", "s/1"):
+        assert (tree / name).stat().st_mtime_ns == 5, "what was edited keeps the time that the client says"
 
 
 def test_a_directory_becomes_a_file_and_back(store: ClientStore) -> None:
@@ -339,3 +371,27 @@ def test_a_record_keeps_what_its_backup_lacks(store: ClientStore, tmp_path: Path
     table = json.loads((tmp_path / "record").read_text())
     del table["not_in_backup"], table["anomaly"]  # as an earlier version wrote it
     assert Record.from_table(table) == replace(record, not_in_backup=(), anomaly="")
+
+
+def test_a_file_with_more_names_than_the_file_system_has_for_two_trees(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ext4 has 65,000: a file with 33,000 names can't have them in the delta and in the new tree at once."""
+    store.prepare()
+    (store.delta / "s").mkdir(parents=True)
+    for number in range(7):
+        (store.delta / "s/0").touch() if not number else os.link(store.delta / "s/0", store.delta / f"s/{number}")
+    link = os.link
+
+    def few_names(name: bytes, *arguments: Any, **more: Any) -> None:
+        if os.stat(name, dir_fd=more["src_dir_fd"]).st_nlink == 9:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+        link(name, *arguments, **more)
+
+    changes = [line(store, "s"), *(line(store, f"s/{number}") for number in range(7))]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", few_names)
+        record = sealed(store, changes, 8)
+    tree = store.tree(store.generations()[-1])
+    assert record.entries == 8
+    assert len({(tree / f"s/{number}").stat().st_ino for number in range(7)}) == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -13,11 +16,12 @@ from server_samples import DAY, DESK, LAPTOP, NOW, WELL
 
 from sedai.core import page
 from sedai.core.errors import ExitCode
-from sedai.server import status
+from sedai.server import ahead, status
 from sedai.server.config import ClientRules, ServerConfig, Watch
 from sedai.server.facts import GenerationFacts
+from sedai.server.gate import Gate
 from sedai.server.judge import Finding
-from sedai.server.report import OpenIncident, look
+from sedai.server.report import OpenIncident, facts_now, look
 from sedai.server.store import ClientStore
 
 LOG = logging.getLogger("test")
@@ -97,13 +101,60 @@ def test_a_day_is_clean_when_each_client_has_a_generation() -> None:
     alone = replace(WELL, facts=replace(WELL.facts, clients=(LAPTOP,)))
     assert state(alone, day) == "clean"
     assert state(alone, date(2026, 3, 1)) == "none"
+    assert state(alone, date(2026, 3, 3)) == "clean", "what was pruned was there"
+    assert state(alone, date(2026, 3, 5)) == "failed"
+    running = replace(LAPTOP, days=LAPTOP.days | {"2026-03-10": 0})
+    assert state(replace(WELL, facts=replace(WELL.facts, clients=(running,))), date(2026, 3, 10)) == "none"
+    young = replace(DESK, days={"2026-03-10": 1})
+    both = replace(WELL, facts=replace(WELL.facts, clients=(young, LAPTOP)))
+    assert state(both, date(2026, 3, 9)) == "clean", "before it came for the first time nobody waited for it"
+    assert state(both, date(2026, 3, 10)) == "clean"
+    damaged = GenerationFacts("g9", NOW - 3 * DAY, error="the record is damaged")
+    ill = replace(LAPTOP, generations=(*LAPTOP.generations, damaged))
+    assert state(replace(WELL, facts=replace(WELL.facts, clients=(ill,))), date(2026, 3, 7)) == "failed"
 
 
 def test_a_browser_is_shown_the_newest_and_a_failure_stops_nothing(config: ServerConfig) -> None:
-    status.refresh(look(config, LOG).facts, config, LOG)
+    status.refresh(facts_now(config), config, LOG)
     assert config.watch.state_directory is not None
     place = config.watch.state_directory / "page"
     assert (place / "index.html").read_text().startswith("<!DOCTYPE html>")
+    assert json.loads((place / "status.json").read_text())["schema"] == 1
     assert place.stat().st_mode & 0o777 == 0o700
     (place / "index.html.new").mkdir()
-    status.refresh(look(config, LOG).facts, config, LOG)
+    status.refresh(facts_now(config), config, LOG)
+
+
+def test_two_that_write_it_at_once_wait_for_each_other(config: ServerConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients' seals, or a seal and the watch."""
+    facts = look(config, LOG).facts
+    order: list[str] = []
+    genuine = status.write_json
+
+    def write_json(path: Path, value: object) -> None:
+        order.append("begun")
+        if len(order) == 1:
+            other.start()
+            other.join(0.5)  # it does not come to its end, unless it does not wait
+        genuine(path, value)
+        order.append("done")
+
+    other = threading.Thread(target=status.refresh, args=(facts, config, LOG))
+    monkeypatch.setattr(status, "write_json", write_json)
+    status.refresh(facts, config, LOG)
+    other.join(30)
+    assert order == ["begun", "done"] * 2
+
+
+def test_behind_a_seal_it_is_written_where_there_is_a_place_for_it(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Callable[[], None] | None] = []
+    monkeypatch.setattr(ahead, "start", lambda *arguments, urgent, at_last: shown.append(at_last))
+    for settings in (config, replace(config, watch=Watch())):
+        Gate(settings, "laptop", BytesIO(), BytesIO(), LOG).look_ahead("seal")
+    show, none = shown
+    assert show is not None and none is None
+    show()
+    assert config.watch.state_directory is not None
+    assert (config.watch.state_directory / "page/index.html").exists()

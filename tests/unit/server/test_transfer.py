@@ -1,4 +1,4 @@
-"""The gate's rsync: two exact forms, everything else refused, nothing of the client's passed on."""
+"""The gate's rsync: three exact forms, everything else refused, nothing of the client's passed on."""
 
 from __future__ import annotations
 
@@ -19,15 +19,59 @@ PULL = (
     "rsync --server --sender -lHogDtpAXIRSe.LsfxCIvu --checksum-choice=xxh128 --numeric-ids --files-from=- --from0 "
     "--no-implied-dirs --fake-super . /20260101T031500Z-000001/"
 )
+RECURSIVE_PULL = PULL.replace("AXIRSe.Ls", "AXrIRSe.iLs")
 
 
 def test_our_own_commands_are_understood() -> None:
     assert transfer.parse(PUSH) == transfer.Transfer("LsfxCIvu")
     assert transfer.parse(PUSH.replace("--checksum", "--bwlimit=500 --checksum")) == transfer.Transfer("LsfxCIvu")
     assert transfer.parse(PULL) == transfer.Transfer("LsfxCIvu", "20260101T031500Z-000001")
+    assert transfer.parse(RECURSIVE_PULL) == transfer.Transfer("iLsfxCIvu", "20260101T031500Z-000001", recursive=True)
 
 
-@pytest.mark.parametrize("form", [PUSH, PULL])
+def test_a_push_may_begin_further_down() -> None:
+    for top in ("home", "var/lib/my_data-2.x", ".hidden/..a/b"):
+        asked = transfer.parse(PUSH.replace("/delta/", f"/delta/{top}/"))
+        assert asked == transfer.Transfer("LsfxCIvu", top=top.encode())
+    for top in (
+        "..",
+        ".",
+        "a/../b",
+        "a//b",
+        "/a",
+        "a/.",
+        "-a",
+        "a/-b",
+        "a b",
+        "a\\ b",
+        "ä",
+        "a*",
+        "$HOME",
+        "a\n",
+        "\\",
+    ):
+        with pytest.raises(UsageError):
+            transfer.parse(PUSH.replace("/delta/", f"/delta/{top}/"))
+    for end in ("/delta/home", "/deltahome/", "/base/home/", "delta/home/"):
+        with pytest.raises(UsageError):
+            transfer.parse(PUSH.replace("/delta/", end))
+
+
+def test_only_a_pull_may_be_recursive() -> None:
+    with pytest.raises(UsageError):
+        transfer.parse(PUSH.replace("AXIRSe", "AXrIRSe"))
+    with pytest.raises(UsageError):
+        transfer.parse(RECURSIVE_PULL.replace("AXrIRSe", "AXrrIRSe"))
+
+
+@pytest.mark.parametrize(("form", "recursive"), [(PULL, False), (RECURSIVE_PULL, True)])
+def test_the_sender_is_built_here(form: str, recursive: bool) -> None:
+    command = transfer.send_command(transfer.parse(form), Path("/tree"))
+    assert any(word.startswith("-l") and "r" in word.partition("e.")[0] for word in command) is recursive
+    assert command[-1] == "/tree/" and "20260101T031500Z-000001" not in " ".join(command)
+
+
+@pytest.mark.parametrize("form", [PUSH, PULL, RECURSIVE_PULL])
 @pytest.mark.parametrize(
     "option",
     [
@@ -44,7 +88,7 @@ def test_a_further_option_is_refused(form: str, option: str) -> None:
             transfer.parse(" ".join([*words[:place], option, *words[place:]]))
 
 
-@pytest.mark.parametrize("form", [PUSH, PULL])
+@pytest.mark.parametrize("form", [PUSH, PULL, RECURSIVE_PULL])
 def test_a_missing_word_is_refused(form: str) -> None:
     words = form.split()
     for place in range(len(words)):

@@ -1,4 +1,4 @@
-_shtab_sedai_server_py_subparsers=(status prune freeze release watch scrub report)
+_shtab_sedai_server_py_subparsers=(status prune freeze release watch scrub report import)
 
 _shtab_sedai_server_py_status_option_strings=(-h --help --json --html)
 _shtab_sedai_server_py_prune_option_strings=(-h --help --client --explain)
@@ -7,11 +7,13 @@ _shtab_sedai_server_py_release_option_strings=(-h --help --client --reason)
 _shtab_sedai_server_py_watch_option_strings=(-h --help)
 _shtab_sedai_server_py_scrub_option_strings=(-h --help)
 _shtab_sedai_server_py_report_option_strings=(-h --help)
+_shtab_sedai_server_py_import_option_strings=(-h --help --client --from --layout --strip --below --dry-run)
 _shtab_sedai_server_py_option_strings=(-h --help --config --version)
 
 
 
-_shtab_sedai_server_py_pos_0_choices=(status prune freeze release watch scrub report)
+_shtab_sedai_server_py_import___layout_choices=(auto rsnapshot dated)
+_shtab_sedai_server_py_pos_0_choices=(status prune freeze release watch scrub report import)
 
 _shtab_sedai_server_py_status__h_nargs=0
 _shtab_sedai_server_py_status___help_nargs=0
@@ -29,6 +31,9 @@ _shtab_sedai_server_py_scrub__h_nargs=0
 _shtab_sedai_server_py_scrub___help_nargs=0
 _shtab_sedai_server_py_report__h_nargs=0
 _shtab_sedai_server_py_report___help_nargs=0
+_shtab_sedai_server_py_import__h_nargs=0
+_shtab_sedai_server_py_import___help_nargs=0
+_shtab_sedai_server_py_import___dry_run_nargs=0
 _shtab_sedai_server_py_pos_0_nargs=A...
 _shtab_sedai_server_py__h_nargs=0
 _shtab_sedai_server_py___help_nargs=0

@@ -5,6 +5,7 @@
 _shtab_sedai_server_py_commands() {
   local _commands=(
     freeze:'prune nothing of a client until it is released'
+    import:'make generations of the snapshots of rsnapshot, rsync-time-backup, or any dated directories'
     prune:'drop the generations that the retention rule does not keep'
     release:'let pruning go on'
     report:'mail how the backups are, also when all is well'
@@ -32,6 +33,19 @@ _shtab_sedai_server_py_freeze_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_sedai_server_py_freeze_defaults_added=0
+
+_shtab_sedai_server_py_import_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--client[whose they become\; it must have no generation of its own yet]:client:"
+  "--from[the directory of the snapshots, which is only read]:DIR:"
+  "--layout[rsnapshot\: daily.0, hourly.3\; dated\: names with a date, in local time (default\: auto)]:layout:(auto rsnapshot dated)"
+  "--strip[what of each snapshot is the client\'s root (default\: rsnapshot\'s machine name)]:PATH:"
+  "--below[where on the client the files were, if the snapshots do not say it\: \/home]:PATH:"
+  "--dry-run[change nothing\; say what would be done]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_sedai_server_py_import_defaults_added=0
 
 _shtab_sedai_server_py_prune_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -101,6 +115,7 @@ _shtab_sedai_server_py() {
       curcontext="${curcontext%:*:*}:_shtab_sedai_server_py-$line[1]:"
       case $line[1] in
         freeze) _arguments -C -s $_shtab_sedai_server_py_freeze_options ;;
+        import) _arguments -C -s $_shtab_sedai_server_py_import_options ;;
         prune) _arguments -C -s $_shtab_sedai_server_py_prune_options ;;
         release) _arguments -C -s $_shtab_sedai_server_py_release_options ;;
         report) _arguments -C -s $_shtab_sedai_server_py_report_options ;;

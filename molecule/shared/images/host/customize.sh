@@ -19,8 +19,8 @@ download postfix
 # Database servers, for the hosts that have some before we come. No role installs them, so the
 # recommended packages (mailx, sysstat, perl modules of CGI) would only be weight.
 download --no-install-recommends postgresql mariadb-server sqlite3
-# What the fault suites break things with: wrong clocks and bad networks.
-download --no-install-recommends libfaketime nftables
+# What the fault suites break things with: wrong clocks, bad networks, and other file systems.
+download --no-install-recommends libfaketime nftables xfsprogs btrfs-progs
 
 mkdir -p "$root$packages"
 mv "$root"/var/cache/apt/archives/*.deb "$root$packages"

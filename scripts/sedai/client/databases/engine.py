@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sedai.client.databases.notes import Notes
+from sedai.core.progress import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ class Engine(Protocol):
     def exists(self, database: str) -> bool:
         """Whether there is a database of that name."""
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         """Make ``database``, which does not exist, from ``dump``; where that fails nothing of it stays.
 
-        Without ``owners`` everything belongs to the account that loads. Returns what did not come back as it was.
+        Without ``owners`` everything belongs to the account that loads. ``watch`` is given what tells how far it is.
+        Returns what did not come back as it was.
         """
 
     def row_counts(self, database: str) -> dict[str, int]:

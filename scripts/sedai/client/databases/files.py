@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from sedai.client.progress import size
 from sedai.core.errors import IntegrityError, SedaiError
+from sedai.core.progress import size
 
 _CHUNK = 1 << 20
 _TAIL = 4096

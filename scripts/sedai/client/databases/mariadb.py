@@ -14,8 +14,10 @@ from typing import IO
 from sedai.client.databases import files
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError, UsageError
 from sedai.core.process import Result, run
+from sedai.core.progress import Watch, unwatched
 
 _CONNECT_SECONDS = 20
 _END = b"-- Dump completed"
@@ -157,7 +159,7 @@ class MariaDB:
         # Those that were made or dropped meanwhile may be in it or not.
         missing = sorted(before & set(self._tables(database)) - set(tables))
         if missing:
-            raise IntegrityError(f"The dump lacks {len(missing)} tables: {', '.join(missing[:5])}.")
+            raise IntegrityError(f"The dump lacks {counted(len(missing), 'table')}: {', '.join(missing[:5])}.")
         row = self._ask(
             "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA "
             f"WHERE SCHEMA_NAME = {_literal(database)}"
@@ -192,7 +194,7 @@ class MariaDB:
             made = {_name(match[1]) for match in map(_TABLE.match, _statements(stream)) if match}
         missing = sorted(set(tables) - made)
         if missing:
-            raise IntegrityError(f"The dump does not make {len(missing)} tables: {', '.join(missing[:5])}.")
+            raise IntegrityError(f"The dump does not make {counted(len(missing), 'table')}: {', '.join(missing[:5])}.")
 
     def same(self, one: Path, other: Path) -> bool:
         """Whether two dumps are equal; no time is written into them."""
@@ -203,14 +205,18 @@ class MariaDB:
         found = self._ask(f"SELECT 1 FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {_literal(database)}")
         return bool(found)
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         """Make ``database`` from ``dump``; where that fails nothing of it stays."""
         if notes.database == GLOBALS:
             return self._load_accounts(dump)
-        self._make(database, notes.settings, dump)
+        self._make(database, notes.settings, dump, watch=watch)
         return [] if self._access.throw_away else self._without_definers(database)
 
-    def _make(self, database: str, settings: dict[str, str], dump: Path, *, broken_too: bool = False) -> None:
+    def _make(
+        self, database: str, settings: dict[str, str], dump: Path, *, broken_too: bool = False, watch: Watch = unwatched
+    ) -> None:
         """Make ``database`` from ``dump``; with ``broken_too`` what of it does not work is left out."""
         name = _identifier(database)
         character_set = settings.get("character_set", "")
@@ -219,6 +225,7 @@ class MariaDB:
         force, success = (["--force"], (0, 1)) if broken_too else ([], (0,))
         try:
             with dump.open("rb") as stream:
+                watch(stream.tell)  # of the file that mariadb reads from, its place is this one's too
                 self._run("mariadb", *force, "--", database, stdin=stream, success=success)
         except BaseException:
             with contextlib.suppress(SedaiError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sedai.core import wire
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError
 
 # A database's own name is percent-encoded in file names, so that none can look like this.
@@ -101,17 +102,19 @@ class Notes:
         return notes
 
 
-def differing(noted: Mapping[str, int], counted: Mapping[str, int]) -> list[str]:
+def differing(noted: Mapping[str, int], found: Mapping[str, int]) -> list[str]:
     """Each table that does not have as many rows as were noted when the dump was made, in words."""
     words = []
-    for table in sorted({*noted, *counted}):
-        if table not in counted:
-            words.append(f"the table {wire.text(table.encode())} did not come back; it had {noted[table]:,} rows.")
+    for table in sorted({*noted, *found}):
+        if table not in found:
+            words.append(
+                f"the table {wire.text(table.encode())} did not come back; it had {counted(noted[table], 'row')}."
+            )
         elif table not in noted:
             words.append(f"the table {wire.text(table.encode())} is in the dump, but was not noted with it.")
-        elif counted[table] != noted[table]:
-            words.append(f"the table {wire.text(table.encode())} came back with {counted[table]:,} rows; "
-                         f"{noted[table]:,} were noted when it was dumped.")  # fmt: skip
+        elif found[table] != noted[table]:
+            words.append(f"the table {wire.text(table.encode())} came back with {counted(found[table], 'row')}; "
+                         f"noted when it was dumped: {noted[table]:,}.")  # fmt: skip
     if len(words) > _SHOWN_TABLES:
         words[_SHOWN_TABLES:] = [f"{len(words) - _SHOWN_TABLES} more tables differ."]
     return words

@@ -18,8 +18,10 @@ from typing import IO, Self
 from sedai.client.databases import files, properties
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError, UsageError
 from sedai.core.process import Result, run, start
+from sedai.core.progress import Watch, unwatched
 
 _GLOBALS_END = b"-- PostgreSQL database cluster dump complete"
 # Differs from run to run though the accounts are the same.
@@ -215,10 +217,14 @@ class PostgreSQL:
             raise IntegrityError(f"The dump can't be read back: {error.stderr or error.message}") from error
         found = _with_data(listed)
         if len(found) < len(tables):
-            raise IntegrityError(f"The dump has the data of {len(found)} tables, the database has {len(tables)}.")
+            raise IntegrityError(
+                f"The dump has the data of {counted(len(found), 'table')}, the database has {len(tables)}."
+            )
         missing = sorted(table for table in tables if not _is_among(table, found))
         if missing:
-            raise IntegrityError(f"The dump lacks the data of {len(missing)} tables: {', '.join(missing[:5])}.")
+            raise IntegrityError(
+                f"The dump lacks the data of {counted(len(missing), 'table')}: {', '.join(missing[:5])}."
+            )
 
     def same(self, one: Path, other: Path) -> bool:
         """Whether two dumps differ in nothing but the time that their headers name."""
@@ -235,7 +241,9 @@ class PostgreSQL:
         """A database to connect to that is not the one to be made or renamed."""
         return "template1" if database == "postgres" or self._throw_away else "postgres"
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         """Make ``database`` from ``dump``; where that fails nothing of it stays.
 
         Raises:
@@ -249,6 +257,7 @@ class PostgreSQL:
         ownership = [] if owners else ["--no-owner", "--no-privileges"]
         try:
             with dump.open("rb") as stream:
+                watch(stream.tell)  # of the file that pg_restore reads from, its place is this one's too
                 self._run("pg_restore", "--exit-on-error", "--no-tablespaces", *ownership,
                           f"--dbname={_conninfo(database)}", stdin=stream)  # fmt: skip
             with self._session(database) as session:

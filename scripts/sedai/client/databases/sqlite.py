@@ -13,6 +13,7 @@ from sedai.client.databases import files
 from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import Notes
 from sedai.core.errors import IntegrityError, SedaiError, UsageError
+from sedai.core.progress import Watch, unwatched
 
 _BUSY_SECONDS = 60
 # What SQLite would take for the log of any database that it finds beside it.
@@ -99,7 +100,9 @@ class SQLite:
         """Whether the file is there."""
         return os.path.lexists(self._file(database))
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         """Put the copy where the database is to be, with the owner and the mode that it had."""
         target = self._file(database)
         _refuse_logs(target)
@@ -109,6 +112,7 @@ class SQLite:
             target.parent.mkdir(parents=True, exist_ok=True)
             new.unlink(missing_ok=True)
             new.touch(mode=0o600)
+            watch(lambda: new.stat().st_size)
             with _words(dump.name):
                 _copy(_connect(dump, "ro"), new)
             os.chmod(new, int(notes.settings.get("mode", "600"), 8))

@@ -15,8 +15,9 @@ from sedai.client.databases import files
 from sedai.client.databases import notes as noted
 from sedai.client.databases.engine import Dumped, Engine
 from sedai.client.databases.notes import Notes
-from sedai.client.progress import size
+from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, SedaiError, StoppedError
+from sedai.core.progress import Reporter, size
 
 DIRECTORY = "databases"
 _NEW = ".new"
@@ -43,7 +44,7 @@ class Report:
 
 
 def dump_all(
-    staging: Path, entries: Iterable[Database], connect: Callable[[Database], Engine], say: Callable[[str], None]
+    staging: Path, entries: Iterable[Database], connect: Callable[[Database], Engine], reporter: Reporter
 ) -> Report:
     """Dump the databases of ``entries`` below ``staging``; never fails, whatever goes wrong is in the report.
 
@@ -65,7 +66,7 @@ def dump_all(
             _forget(directory, report)
     for entry in entries:
         try:
-            _Server(root / entry.name, entry, connect(entry), report, say).dump()
+            _Server(root / entry.name, entry, connect(entry), report, reporter).dump()
         except StoppedError:
             raise
         except Exception as error:  # whatever it is, the other databases and the files go on
@@ -119,14 +120,12 @@ def _forget(directory: Path, report: Report) -> None:
 class _Server:
     """The databases of one entry of the configuration."""
 
-    def __init__(
-        self, directory: Path, entry: Database, engine: Engine, report: Report, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, directory: Path, entry: Database, engine: Engine, report: Report, reporter: Reporter) -> None:
         self._directory = directory
         self._entry = entry
         self._engine = engine
         self._report = report
-        self._say = say
+        self._reporter = reporter
         self._version = self._live = ""
 
     def dump(self) -> None:
@@ -184,8 +183,9 @@ class _Server:
         path = self._directory / (noted.stem(database) + self._suffix(database))
         new = path.with_name(path.name + _NEW)
         try:
-            self._refuse_without_space(database, earlier)
-            with _private():
+            expected = self._expected(database, earlier)
+            with _private(), self._reporter.watched(f"dump {name}", expected) as watch:
+                watch(lambda: new.stat().st_size)
                 dumped = self._engine.dump(database, new)
             if new.stat().st_size == 0:
                 raise IntegrityError("The dump is empty.")
@@ -211,9 +211,15 @@ class _Server:
     def _suffix(self, database: str) -> str:
         return ".sql" if database == noted.GLOBALS else self._engine.suffix
 
-    def _refuse_without_space(self, database: str, earlier: Notes | None) -> None:
+    def _expected(self, database: str, earlier: Notes | None) -> int:
+        """About how many bytes the dump will have.
+
+        Raises:
+            SedaiError: there may not be room for it.
+        """
         size_now, last = self._engine.size(database), earlier.bytes if earlier else 0
         files.refuse_without_space({self._directory: files.largest_dump(size_now, self._engine.expansion, last)})
+        return last or size_now
 
     def _keep(self, database: str, path: Path, new: Path, dumped: Dumped, earlier: Notes | None) -> None:
         """Put the new dump in the old one's place, unless it holds the same: then nothing is to be sent."""
@@ -239,13 +245,15 @@ class _Server:
             if earlier is not None and earlier.file != path.name:  # of another kind of server
                 (self._directory / earlier.file).unlink(missing_ok=True)
             if earlier is not None and notes.rows < earlier.rows * _SHRUNK:
-                self._problem(notes.name, f"has {notes.rows} rows, it had {earlier.rows} on {earlier.dumped}; "
+                self._problem(notes.name, f"has {counted(notes.rows, 'row')}, it had {earlier.rows} on {earlier.dumped}; "
                                           "the older generations have the larger one.")  # fmt: skip
         self._write(notes)
         self._report.notes.append(notes)
         for words in dumped.lacks:
             self._problem(notes.name, words)
-        self._say(f"database {notes.name}: {len(notes.tables)} tables, {notes.rows} rows, {size(notes.bytes)}")
+        self._reporter.say(
+            f"database {notes.name}: {counted(len(notes.tables), 'table')}, {counted(notes.rows, 'row')}, {size(notes.bytes)}"
+        )
 
     def _same(self, path: Path, new: Path) -> bool:
         try:

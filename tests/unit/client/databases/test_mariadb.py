@@ -151,7 +151,7 @@ def test_a_whole_dump_is_proven(tmp_path: Path) -> None:
         (DUMP[:-3], {"a": 1}, "broke off"),
         (b"", {}, "broke off"),
         (DUMP + b"x" * 5000, {"a": 1}, "broke off"),
-        (DUMP, {"a": 1, "b": 0, "c": 2}, "does not make 1 tables: c"),
+        (DUMP, {"a": 1, "b": 0, "c": 2}, "does not make 1 table: c"),
     ],
 )
 def test_a_dump_that_lacks_something_is_no_proof(

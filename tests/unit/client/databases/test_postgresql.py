@@ -291,8 +291,8 @@ def test_an_interrupted_session_waits_for_nothing(psql: Access) -> None:
     ("listed", "complaint"),
     [
         ("3; 0 1 TABLE DATA public a o\n4; 0 2 TABLE DATA public b o\n", ""),
-        ("3; 0 1 TABLE DATA public b o\n4; 0 2 TABLE DATA other a o\n", "lacks the data of 1 tables: public.a"),
-        ("; TABLE DATA of comments does not count TABLE DATA \n3; 0 1 TABLE DATA public a o\n", "the data of 1 tables"),
+        ("3; 0 1 TABLE DATA public b o\n4; 0 2 TABLE DATA other a o\n", "lacks the data of 1 table: public.a"),
+        ("; TABLE DATA of comments does not count TABLE DATA \n3; 0 1 TABLE DATA public a o\n", "the data of 1 table"),
     ],
 )
 def test_every_table_must_be_in_the_dump(listed: str, complaint: str, tmp_path: Path) -> None:

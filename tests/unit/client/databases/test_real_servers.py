@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,41 @@ def notes_of(dumped: Dumped, database: str) -> Notes:
     return Notes(
         "e", "mariadb", database, "x.sql", "2026-01-31T03:15:00+00:00", 1, dumped.tables, settings=dumped.settings
     )
+
+
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_how_far_the_loading_is_can_be_told(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = request.getfixturevalue(kind)
+    if kind == "mariadb":
+        engine._ask("CREATE DATABASE much; USE much; CREATE TABLE t (w text); INSERT INTO t SELECT repeat('x', 60000) "
+                    "FROM seq_1_to_50")  # fmt: skip
+    else:
+        with engine._session("template1") as session:
+            session.ask("CREATE DATABASE much")
+        with engine._session("much") as session:
+            session.ask("CREATE TABLE t AS SELECT repeat(i::text, 30000) AS w FROM generate_series(10, 59) AS i")
+    told: list[Callable[[], int]] = []
+    seen: list[int] = []
+    module = sys.modules[type(engine).__module__]
+    genuine = module.run
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        done = genuine(*arguments, **options)
+        seen.extend(moved() for moved in told[:1])
+        told.clear()
+        return done
+
+    dump = tmp_path / "x.dump"
+    dumped = engine.dump("much", dump)
+    monkeypatch.setattr(module, "run", run)
+    try:
+        engine.load(dump, notes_of(dumped, "much"), "much2", owners=False, watch=told.append)
+        assert [count * 10 // dump.stat().st_size for count in seen] == [10], "what the other program has read"
+    finally:
+        for name in ("much", "much2"):
+            engine.drop(name) if kind == "postgresql" else engine._ask(f"DROP DATABASE {name}")
 
 
 class TestMariaDBHistory:
@@ -221,7 +257,7 @@ class TestPostgreSQL:
         dumped = postgresql.dump("odd", dump)
         assert len(dumped.tables) == len(made)
         postgresql.prove("odd", dump, dumped.tables)
-        with pytest.raises(IntegrityError, match=r"lacks the data of 1 tables: public\.other"):
+        with pytest.raises(IntegrityError, match=r"lacks the data of 1 table: public\.other"):
             postgresql.prove("odd", dump, {"public.other": 0})
 
     def test_those_that_are_in_no_dump_are_known(self, postgresql: PostgreSQL) -> None:

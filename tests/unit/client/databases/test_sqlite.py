@@ -261,7 +261,9 @@ def test_it_comes_back_with_its_mode_and_owner(tmp_path: Path) -> None:
     path.unlink()
     engine = SQLite("app", path)
     assert not engine.exists("app")
-    assert engine.load(tmp_path / "copy.sqlite", notes, "app") == []
+    told: list[int] = []
+    assert engine.load(tmp_path / "copy.sqlite", notes, "app", watch=lambda moved: told.append(moved())) == []
+    assert told == [0], "from the beginning on it can be told how far it is"
     after = path.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     assert after.st_nlink == 1 and engine.row_counts("app") == {"t": 1} and engine.exists("app")

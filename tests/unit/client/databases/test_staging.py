@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watching import Watcher
 
 from sedai.client.config import Database
 from sedai.client.databases import notes as noted
@@ -19,6 +20,7 @@ from sedai.client.databases.engine import Dumped
 from sedai.client.databases.notes import GLOBALS, Notes
 from sedai.client.databases.staging import Report, dump_all, look
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError, StoppedError
+from sedai.core.progress import Reporter, Watch, unwatched
 
 
 @dataclass
@@ -76,7 +78,9 @@ class Fake:
     def exists(self, database: str) -> bool:
         raise NotImplementedError
 
-    def load(self, dump: Path, notes: Notes, database: str, *, owners: bool = True) -> list[str]:
+    def load(
+        self, dump: Path, notes: Notes, database: str, *, owners: bool = True, watch: Watch = unwatched
+    ) -> list[str]:
         raise NotImplementedError
 
     def row_counts(self, database: str) -> dict[str, int]:
@@ -101,7 +105,9 @@ def dump(tmp_path: Path) -> Dump:
         engines: dict[str, Fake] = servers | ({"main": main} if main else {})
         before = os.umask(0o022)
         try:
-            report = dump_all(tmp_path / "staging", map(entry, engines), lambda e: engines[e.name], lambda text: None)
+            report = dump_all(
+                tmp_path / "staging", map(entry, engines), lambda e: engines[e.name], Reporter(quiet=True)
+            )
             assert os.umask(0o022) == 0o022, "the umask is back"
         finally:
             os.umask(before)
@@ -113,6 +119,18 @@ def dump(tmp_path: Path) -> Dump:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "staging/databases/main"
+
+
+def test_somebody_who_looks_sees_each_dump_grow(tmp_path: Path) -> None:
+    engine = Fake({"shop": b"1234"}, sizes={"shop": 3})
+    for expected in (3, 4):  # then as large as the last one
+        watcher = Watcher()
+        dump_all(tmp_path, [entry()], lambda _: engine, watcher)
+        [phase] = watcher.phases
+        assert (phase.phase, phase.size) == ("dump main/shop", expected)
+        place = tmp_path / "databases/main/shop.dump.new"
+        place.write_bytes(b"12")
+        assert [moved() for moved in phase.moved] == [2]
 
 
 def contents(place: Path) -> dict[str, bytes]:
@@ -351,7 +369,7 @@ def test_a_file_where_a_directory_should_be_is_told(dump: Dump, place: Path, tmp
     [(name, text)] = report.problems
     assert name == "main" and "File exists" in text and contents(place.with_name("other")) == {"b.dump": b"b"}
     (tmp_path / "blocked").touch()
-    report = dump_all(tmp_path / "blocked", [entry()], lambda e: Fake({}), lambda text: None)
+    report = dump_all(tmp_path / "blocked", [entry()], lambda e: Fake({}), Reporter(quiet=True))
     [(name, text)] = report.problems
     assert "No database was dumped" in text and "\n" not in text
 

@@ -1,0 +1,199 @@
+"""Big files that changed in part: what they have in common with the base's version is stored once, where reflinks are to be had.
+
+Such a file arrives whole and is proven. Its place is then taken by a copy, an inode of its own too, which has the same bytes
+(they are read back and proven again) and the same attributes, but shares with the base's version the extents whose bytes are
+the same. Whatever fails on the way, what arrived stays.
+
+rsync ``--inplace`` into a reflink copy of the base's version would do without the second writing. But it can use nothing that
+has moved in the file: one row more in the dump of a database, and all that follows goes over the line again (1,069 MB instead of
+33 KB of a file of 1 GiB); and it would be one more thing that a client may ask rsync for. Deduplication of what arrived by the
+kernel (``FIDEDUPERANGE``) frees nothing on btrfs: an extent stays there as long as any block of it is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import os
+import stat as st
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sedai.core import manifest
+from sedai.core.beneath import Beneath
+from sedai.core.errors import IntegrityError
+from sedai.server.arrived import Identity
+from sedai.server.kept import same_files
+from sedai.server.stored import copy_extended
+
+# Smaller files have little to share, and there can be very many of them.
+BIG = 4 << 20
+# An extent costs the file system a record and a reader a seek: less than this is written.
+LEAST = 64 << 10
+_CHUNK = 1 << 20
+_MOST_LOOKS = 64
+
+# ioctl_ficlonerange(2), and its struct file_clone_range.
+_FICLONERANGE, _RANGE = 0x4020940D, struct.Struct("=qQQQ")
+_NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Sharing:
+    """Lets big files of the delta share what the base's tree, if there is one, has of them.
+
+    ``scratch``: where a file can be made, in a directory of the server's own. ``bytes``: so many are stored once now.
+    ``missed``: about so many could be, had the file system reflinks.
+    """
+
+    def __init__(self, delta: Beneath, base_tree: Path | None, scratch: Path) -> None:
+        self._delta = delta
+        self._base_tree = base_tree
+        self._scratch = scratch
+        self._reflinks = True  # until one can't be made
+        self.bytes = 0
+        self.missed = 0
+
+    def share(self, old: bytes, new: bytes, identity: Identity) -> Identity:
+        """Look at the file of the line ``new``, which was checked, in place of the base's line ``old``.
+
+        Returns what it is to be recognised by now.
+        """
+        if self._base_tree is None or not (_is_big_file(old) and _is_big_file(new)):
+            return identity
+        entry = manifest.decode(new)
+        with contextlib.ExitStack() as held:
+            held.enter_context(contextlib.suppress(OSError, IntegrityError))  # it stays as it arrived then
+            base = held.enter_context(Beneath(self._base_tree))
+            stored, arrived = (
+                held.enter_context(os.fdopen(tree.open(entry.path), "rb", buffering=0)).fileno()
+                for tree in (base, self._delta)
+            )
+            stat = os.fstat(arrived)
+            # A copy of its own is no further name of what has some.
+            if Identity.of(stat) == identity and stat.st_nlink == 1 and st.S_ISREG(os.fstat(stored).st_mode):
+                return self._share(stored, arrived, entry) or identity
+        return identity
+
+    def _share(self, stored: int, arrived: int, entry: manifest.Entry) -> Identity | None:
+        about = estimate(stored, arrived)
+        if about and self._reflinks:
+            try:
+                return self._replace(stored, arrived, entry)
+            except OSError as error:
+                if error.errno not in _NO_REFLINKS:
+                    raise
+                self._reflinks = False
+        self.missed += about
+        return None
+
+    def _replace(self, stored: int, arrived: int, entry: manifest.Entry) -> Identity | None:
+        copy = os.open(self._scratch, _NEW, 0o600)
+        try:
+            shared = _copy(copy, stored, arrived)
+            stat = os.fstat(arrived)
+            os.fchmod(copy, st.S_IMODE(stat.st_mode))
+            copy_extended(arrived, copy)
+            os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+            if not same_files(copy, arrived, entry):
+                return None
+            parent, name = self._delta.parent(entry.path)
+            os.rename(self._scratch, name, dst_dir_fd=parent)
+            self.bytes += shared
+            return Identity.of(os.fstat(copy))
+        finally:
+            os.close(copy)
+            self._scratch.unlink(missing_ok=True)
+
+
+def _copy(copy: int, stored: int, arrived: int) -> int:
+    """Give ``copy`` the bytes of ``arrived``, as far as possible in the extents of ``stored``; how many it shares.
+
+    A write that falls short is found when the copy is read back.
+    """
+    size, block = os.fstat(arrived).st_size, os.fstatvfs(copy).f_bsize
+    _clone(stored, copy, 0, block)  # can it be done at all? Before anything is read for it.
+    os.ftruncate(copy, 0)
+    os.ftruncate(copy, size)
+    at = shared = 0
+    for offset, length in common(stored, arrived, block):
+        _write(copy, arrived, at, offset)
+        _clone(stored, copy, offset, length)
+        at = offset + length
+        shared += length
+    _write(copy, arrived, at, size)
+    return shared
+
+
+def _clone(stored: int, copy: int, offset: int, length: int) -> None:
+    fcntl.ioctl(copy, _FICLONERANGE, _RANGE.pack(stored, offset, length, offset))
+
+
+def _write(copy: int, arrived: int, begin: int, end: int) -> None:
+    for offset in range(begin, end, LEAST):
+        found = os.pread(arrived, min(LEAST, end - offset), offset)
+        if found != bytes(len(found)):  # else it is a hole already
+            os.pwrite(copy, found, offset)
+
+
+def common(stored: int, arrived: int, block: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of each run of blocks that are the same at the same place in both, and worth an extent.
+
+    Blocks of zeros are left out: they are holes mostly, and a hole that counts as shared would be room that nobody has spared.
+    """
+    for same, run in itertools.groupby(_compared(stored, arrived, block), lambda piece: piece.same):
+        first, *others = run
+        length = first.length + sum(piece.length for piece in others)
+        if same and length >= LEAST:
+            yield first.offset, length
+
+
+class _Piece(NamedTuple):
+    """A part of two files, in bytes, that is the same in both or is not."""
+
+    offset: int
+    length: int
+    same: bool
+
+
+def _compared(stored: int, arrived: int, block: int) -> Iterator[_Piece]:
+    """All whole blocks that both files have; as whole chunks where that will do."""
+    size = _common_size(stored, arrived)
+    zeros = bytes(block)
+    for offset in range(0, size, _CHUNK):
+        before, after = os.pread(stored, _CHUNK, offset), os.pread(arrived, _CHUNK, offset)
+        length = min(_CHUNK, size - offset) // block * block
+        if length == _CHUNK and before == after and zeros not in after:
+            yield _Piece(offset, length, same=True)
+            continue
+        for at in range(0, length, block):
+            found = after[at : at + block]
+            yield _Piece(offset + at, block, found == before[at : at + block] and found != zeros)
+
+
+def estimate(stored: int, arrived: int) -> int:
+    """About how many bytes are the same at the same place in both, by a few looks: it must cost nothing."""
+    size = _common_size(stored, arrived)
+    looks = min(size // _CHUNK, _MOST_LOOKS)
+    zeros = bytes(LEAST)
+    same = 0
+    with contextlib.suppress(OSError):  # behind the last data of a file that ends in a hole
+        for number in range(looks):
+            data = os.lseek(arrived, (2 * number + 1) * size // (2 * looks), os.SEEK_DATA)
+            offset = data // LEAST * LEAST
+            found = os.pread(arrived, LEAST, offset)
+            same += found != zeros and found == os.pread(stored, LEAST, offset)
+    return min(size, os.fstat(arrived).st_blocks * 512) * same // looks if looks else 0
+
+
+def _common_size(stored: int, arrived: int) -> int:
+    return min(os.fstat(stored).st_size, os.fstat(arrived).st_size)
+
+
+def _is_big_file(line: bytes) -> bool:
+    fields = line.split(b"\t", manifest.SIZE + 1)
+    return fields[manifest.KIND] == b"f" and int(fields[manifest.SIZE]) >= BIG
