@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -332,6 +333,6 @@ class TestNewMachine:
 
     def test_the_playbook_does_not_pause_it_again(self, adopted: str, adopt: Adopt, replacement: Machine) -> None:
         output = adopt("-e", "client=replacement", clients=(ELSEWHERE, "replacement"))
-        assert output.count("changed=0") == 2
+        assert set(re.findall(r"changed=(\d+)", output)) == {"0"}
         assert "go on" in " ".join(output.split())
         assert not replacement.host.file(f"{STATE}/paused").exists
