@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from benchmarks import pace
 from benchmarks.measure import Figures
 from benchmarks.ratios import Medians, Ratio
 from benchmarks.tools.tool import Operation
@@ -33,7 +34,10 @@ _SLACK = {Figure.WALL: 0.5, Figure.CPU: 0.5, Figure.WIRE: 20_000}
 
 @dataclass(frozen=True)
 class Bound:
-    """On ``workload`` ours took ``ratio`` times the ``figure`` of ``other`` (of that ``version``) for ``operation``."""
+    """On ``workload`` ours took ``ratio`` times the ``figure`` of ``other`` (of that ``version``) for ``operation``.
+
+    ``system_call``: what :func:`pace.system_call` gave where it was recorded. Bytes are the same everywhere.
+    """
 
     workload: str
     operation: Operation
@@ -41,6 +45,11 @@ class Bound:
     other: str
     version: str
     ratio: float
+    system_call: float
+
+    def holds_at(self, system_call: float) -> bool:
+        """Whether it can be judged on a machine with that figure."""
+        return self.figure is Figure.WIRE or pace.alike(self.system_call, system_call)
 
     def __str__(self) -> str:
         return (
@@ -64,7 +73,7 @@ _MARKS = {True: "WORSE", False: "ok", None: "-"}
 
 
 def record(
-    workload: str, ratios: Iterable[Ratio], found: Medians, ours: str, versions: Mapping[str, str]
+    workload: str, ratios: Iterable[Ratio], found: Medians, ours: str, versions: Mapping[str, str], system_call: float
 ) -> Iterator[Bound]:
     """The bounds that what was measured just now keeps exactly; of ``ratios`` only who was compared counts.
 
@@ -75,11 +84,15 @@ def record(
         for figure in Figure:
             if _value(other, figure) > 0 and (figure is not Figure.WALL or _quiet(own, other)):
                 value = round(_value(own, figure) / _value(other, figure), 2)
-                yield Bound(workload, ratio.operation, figure, ratio.other, versions.get(ratio.other, ""), value)
+                version = versions.get(ratio.other, "")
+                yield Bound(workload, ratio.operation, figure, ratio.other, version, value, system_call)
 
 
-def judge(bound: Bound, found: Medians, ours: str, versions: Mapping[str, str]) -> Verdict:
-    """Compare what was measured with a bound. A tool of another version is another tool."""
+def judge(bound: Bound, found: Medians, ours: str, versions: Mapping[str, str], system_call: float) -> Verdict:
+    """Compare what was measured with a bound. A tool of another version is another tool, and so is another machine."""
+    if not bound.holds_at(system_call):
+        words = f"not judged, a system call takes {system_call:g} additions here, {bound.system_call:g} where it was recorded"
+        return Verdict(bound, words, None)
     version = versions.get(bound.other, "")
     if version != bound.version:
         return Verdict(bound, f"not judged, here is version {version or 'none'}", None)

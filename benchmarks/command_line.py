@@ -162,19 +162,20 @@ def _publish(run: result.Run, directory: Path) -> None:
 
 
 def _record(run: result.Run) -> None:
-    recorded: list[bounds.Bound] = []
+    recorded = [bound for bound in bounds.read(bounds.PATH) if not bound.holds_at(run.system_call)]
     for key, results in run.workloads.items():
         found = medians(results.samples)
         for operation in TIMED:
             best = against_best(found, OURS, peers(operation), operation)
             floor = against_floor(found, OURS, FLOORS, operation)
-            recorded += bounds.record(key, [ratio for ratio in (best, floor) if ratio], found, OURS, run.versions)
+            ratios = [ratio for ratio in (best, floor) if ratio]
+            recorded += bounds.record(key, ratios, found, OURS, run.versions, run.system_call)
     bounds.write(bounds.PATH, recorded, run.command)
 
 
 def _judged(run: result.Run) -> int:
     verdicts = [
-        bounds.judge(bound, medians(run.workloads[bound.workload].samples), OURS, run.versions)
+        bounds.judge(bound, medians(run.workloads[bound.workload].samples), OURS, run.versions, run.system_call)
         for bound in bounds.read(bounds.PATH)
     ]
     print(*verdicts, sep="\n")

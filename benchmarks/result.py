@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pace
 from benchmarks.measure import Figures
 from benchmarks.schedule import Results
+
+SYSTEM_CALL = "additions in Python for a system call"
 
 
 @dataclass
@@ -29,6 +32,11 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     workloads: dict[str, Results] = field(default_factory=dict)
+
+    @property
+    def system_call(self) -> float:
+        """See :func:`pace.system_call`."""
+        return float(self.machine[SYSTEM_CALL])
 
     def write(self, path: Path) -> None:
         """Write the file, one sample a line."""
@@ -60,6 +68,7 @@ def machine(base: Path) -> dict[str, str]:
         "memory": f"{memory / 1e9:.0f} GB",
         "filesystem": filesystem.stdout.strip(),
         "kernel": platform.release().split("-")[0],
+        SYSTEM_CALL: f"{pace.system_call():g}",
         "load when it began": f"{os.getloadavg()[0]:.1f}",
     }
 

@@ -22,5 +22,6 @@ def test_no_ratio_is_worse_than_its_bound() -> None:
     print(said)
     assert done.returncode == 0, said
     judged = [line for line in done.stdout.splitlines() if line.startswith("ok ")]
-    # CPU time and bytes are judged on a busy machine too, and the floors whatever version a peer has here.
-    assert len(judged) >= len(bounds.read(bounds.PATH)) / 4, said
+    # Bytes are judged on every machine; those of a floor whatever version a peer has here.
+    always = [one for one in bounds.read(bounds.PATH) if one.figure is bounds.Figure.WIRE and not one.version]
+    assert len(judged) >= len(always) > 0, said
