@@ -80,8 +80,12 @@ def carry_out(store: ClientStore, log: Logger, used_up: Room, *, urgent: bool = 
 
 
 def _sweep(store: ClientStore) -> None:
-    with contextlib.suppress(LockedError), lock.exclusive(store.trash_lock, _WHAT):
-        store.empty_trash()
+    # Who drops something while another process removes leaves it to that one, which has to look again: with the lock
+    # let go, or what is dropped between its look and that would stay until the next run.
+    with contextlib.suppress(LockedError):
+        while store.has_trash():
+            with lock.exclusive(store.trash_lock, _WHAT):
+                store.empty_trash()
 
 
 def make_way(store: ClientStore) -> bool:

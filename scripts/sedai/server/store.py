@@ -102,6 +102,10 @@ class ClientStore:
         with contextlib.suppress(FileNotFoundError):
             directory.rename(self.trash / f"{directory.name}-{os.urandom(8).hex()}")
 
+    def has_trash(self) -> bool:
+        """Whether anything was dropped that was not removed yet."""
+        return self.trash.is_dir() and any(self.trash.iterdir())
+
     def empty_trash(self) -> None:
         """Remove what was put into the trash; :attr:`trash_lock` is held."""
         if self.trash.exists():

@@ -16,7 +16,7 @@ import pytest
 from sealing import picture, put, sealed
 
 from sedai.core import lock, manifest
-from sedai.core.errors import IntegrityError
+from sedai.core.errors import IntegrityError, LockedError
 from sedai.core.generation import Generation, Retention
 from sedai.core.wire import Change
 from sedai.server import ahead, farm, prune, verify
@@ -439,7 +439,7 @@ def test_who_gives_the_room_back_is_no_holder_that_a_run_ends(
             lambda store: ended.extend(
                 lock.stop_holder(held, (ahead._AT_LEISURE, ahead._HURRIED))
                 for held in (store.farm_lock, store.trash_lock)
-                if lock.in_use(held)
+                if held.exists() and lock.in_use(held)
             ),
         )
     ahead.give_back(store)
@@ -458,6 +458,28 @@ def test_what_a_farm_is_laid_of_is_not_pruned(store: ClientStore, monkeypatch: p
     look_ahead(store)
     assert is_laid(store)
     assert not lock.in_use(store.record_path(base))
+
+
+def test_what_another_run_drops_while_a_process_removes_is_removed_by_that_one(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That run finds the lock taken and leaves: nobody else would come before the next run."""
+    real, dropped = ClientStore.empty_trash, iter(range(2))
+
+    def empty_trash(store: ClientStore) -> None:
+        real(store)
+        for number in dropped:  # once: behind what was listed
+            late = tmp_path / f"late{number}"
+            late.mkdir()
+            store.discard(late)
+            with pytest.raises(LockedError), lock.exclusive(store.trash_lock, "The other run"):
+                pass
+
+    monkeypatch.setattr(ClientStore, "empty_trash", empty_trash)
+    store.prepare()
+    look_ahead(store)
+    assert list(dropped) == []
+    assert list(store.trash.iterdir()) == []
 
 
 def test_a_trash_that_somebody_empties_is_left_to_them(store: ClientStore) -> None:
@@ -553,6 +575,8 @@ def test_whoever_needs_the_room_ends_who_removes_at_leisure(
         removing.touch()
         time.sleep(60)
 
+    store.trash.mkdir(exist_ok=True)
+    (store.trash / "dropped").mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(ClientStore, "empty_trash", empty_trash)
         at_leisure = begin(store, laying, urgent=False)
