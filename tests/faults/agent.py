@@ -34,7 +34,10 @@ Answer = dict[str, Any]
 
 
 class Program(NamedTuple):
-    """A process that takes part in a backup. ``role`` is what a kill aims at, ``verb`` what its gate carries out."""
+    """A process that takes part in a backup. ``role`` is what a kill aims at, ``verb`` what its gate carries out.
+
+    Who shares the work of client or gate is a ``client's worker`` or a ``gate's worker``.
+    """
 
     pid: int
     role: str
@@ -49,8 +52,20 @@ def programs() -> Iterator[Program]:
         with contextlib.suppress(OSError):  # gone meanwhile
             words = Path("/proc", name, "cmdline").read_bytes().split(b"\0")
             role = _role(words, os.stat(f"/proc/{name}").st_uid, Path("/proc", name, "comm").read_bytes())
-            if role:
+            if role in ("client", "gate") and _is_worker(name, words):
+                yield Program(int(name), f"{role}'s worker", "")
+            elif role:
                 yield Program(int(name), role, _verb(int(name)) if role == "gate" else "")
+
+
+def _is_worker(pid: str, words: list[bytes]) -> bool:
+    """A worker is forked, and has its parent's command line; so has what is about to be ssh, but that ignores no signal."""
+    status = dict(
+        line.split(":\t", 1) for line in Path("/proc", pid, "status").read_text(encoding="ascii").splitlines()
+    )
+    if not int(status["SigIgn"], 16) & 1 << signal.SIGINT - 1:
+        return False
+    return Path("/proc", status["PPid"], "cmdline").read_bytes().split(b"\0") == words
 
 
 def _of_role(role: str) -> list[Program]:

@@ -54,6 +54,11 @@ _CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incomi
            "trash.lock", "usage"}  # fmt: skip
 _INCOMING = {"clock_skew", "delta", "no-base"}
 
+# What decides whether work is shared, and in pieces of what size, becomes so small that a tree of the tests is worth it.
+_SHARED = {
+    "_WORTH_WORKERS": 10, "WORTH_WORKERS": 10, "_PIECE": 20, "_PIECE_BYTES": 1 << 12, "_LARGE_BYTES": 1 << 14,
+}  # fmt: skip
+
 # A link of so many MBit/s. (tbf drops what is larger than its burst: the loopback has packets of usual size here.)
 SLOW = "tc qdisc replace dev lo root tbf rate {mbit}mbit burst 256k latency 500ms"
 
@@ -206,6 +211,15 @@ class Machine:
         assert self.run(BACKUP).status == CLEAN
         self.assert_whole()
         self.root("sync -f /root; sync -f /server")  # what was put there just now is not what a fault is to take away
+
+    def share_all_work(self) -> None:
+        """From now on every scan, check, placing and removal is shared among processes, until the disks are new."""
+        for name, value in _SHARED.items():
+            self.root(
+                f"grep -rlE '^{name} = ' /root/project/scripts /usr/local/lib/sedai --include=*.py | "
+                f"xargs --no-run-if-empty sed -i -E 's/^{name} = .*/{name} = {value}/'; "
+                f"test $(grep -rE '^{name} = {value}$' /usr/local/lib/sedai | wc -l) -gt 0"
+            )
 
     def configure_server(self, *, keep_last: int = 4, reserve_percent: int = 1, sandbox: str = "require") -> None:
         """Write the server's configuration."""
