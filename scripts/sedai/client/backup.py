@@ -14,22 +14,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sedai.client import batches, catalog, live, plan, send, settle, shares, tamper
+from sedai.client import batches, catalog, planning, send, settle, tamper
 from sedai.client.config import ClientConfig
 from sedai.client.connection import HOST_ALIAS, Connection
-from sedai.client.databases.lasting import Lasting
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.rehash import sent_rotten
-from sedai.client.scan import Problem, Scan
+from sedai.client.scan import Problem
 from sedai.client.signing import sign_pending
 from sedai.client.stage import Staged
 from sedai.client.state import State
-from sedai.core import manifest, wire, workers
+from sedai.core import manifest, wire
 from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, ProcessError, SedaiError
 from sedai.core.generation import Generation
-from sedai.core.manifest import LinkGroup
 from sedai.core.merge import merge
 from sedai.core.process import environment
 from sedai.core.progress import Reporter, size
@@ -37,7 +35,6 @@ from sedai.core.wire import Change
 
 _JUDGED_BY_PATH = (0, 23, 24)
 _PLAIN = re.compile(wire.PLAIN_PATH.encode("ascii") + rb"\Z").match
-_FSTAB = Path("/etc/fstab")
 # The server keeps as many lines of what a backup lacks.
 _MOST_TOLD = 100
 
@@ -79,12 +76,10 @@ class Run:
         self._staged = staged
         self._outcome = Outcome(Tally(), list(staged.problems))
         self._started = datetime.now(UTC)
-        self._devices: dict[bytes, int] = {}
-        self._partial: set[bytes] = set()
+        self._found = planning.Found(planning.NOTHING)
         self._tops: list[bytes] = []
         self._complaints: list[str] = []
-        # What the server's base has not whole: lines of the base's manifest, and paths of which it has nothing.
-        self._spoiled: list[bytes] = []
+        # Of what the server's base has not whole: paths of which it has nothing.
         self._lost: set[bytes] = set()
 
     def carry_out(self, *, dry_run: bool = False) -> Outcome:
@@ -94,7 +89,10 @@ class Run:
             SedaiError: there is no new generation; what was sent stays for the next run.
         """
         outcome = self._outcome
-        begun = self._connection.ask("begin", {"time": time.time(), "dry_run": dry_run})
+        beginning = self._connection.start("begin", {"time": time.time(), "dry_run": dry_run})
+        # While the connection is made: with what this machine knows of the base, which is nearly always right.
+        early = self._plan_early(beginning.look)
+        begun = beginning.result()
         if not isinstance(begun.get("base"), str):
             raise SedaiError("The server's answer to `begin` is not one that this version knows.")
         if begun.get("takes_top"):  # an earlier server does not
@@ -103,13 +101,19 @@ class Run:
         base_sha256 = str(begun["base_manifest_sha256"])
         if not dry_run:
             self._sign()  # of a run that was killed; what fails now is tried again after the seal, and told then
-        base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
-        with self._timed("scan"):
+        wanted = frozenset(base64.b64decode(path) for path in begun["wanted"])
+        if early and early.base.sha256 == base_sha256 and not wanted:
+            found = early
+        else:
+            base_manifest = self._state.base_for(self._connection, base, base_sha256) if base else None
             # An earlier server does not say how many entries the base has.
-            expected = int(begun.get("base_entries", 0))
-            self._plan(base_manifest, {base64.b64decode(path) for path in begun["wanted"]}, expected)
+            found = self._plan(planning.Base(base_manifest, base_sha256, int(begun.get("base_entries", 0)), wanted))
+        self._found = found
+        outcome.tally = found.tally
+        outcome.problems += found.problems
+        outcome.left_out += found.left_out
         # An earlier server does not say what is lost.
-        self._lost = {wire.unpack(path) for path in begun.get("lost", ())} & set(map(manifest.line_path, self._spoiled))
+        self._lost = {wire.unpack(path) for path in begun.get("lost", ())} & set(map(manifest.line_path, found.spoiled))
         tally = outcome.tally
         self._reporter.say(
             f"scan: {counted(tally.entries, 'entry')}: {tally.new} new, {tally.modified} changed, {tally.removed} removed, "
@@ -123,14 +127,25 @@ class Run:
             outcome.problems.append(Problem("space", b"", f"up to {size(tally.send_bytes)} may be sent, the server has "
                                                           f"{size(int(begun['free_bytes']))} free"))  # fmt: skip
         with self._timed("send"):
-            found = self._send()
+            settled = self._send()
         self._reporter.say(f"send: {counted(outcome.sent_files, 'file')}")
         with self._timed("seal"):
-            self._seal(base, base_sha256, base_manifest, found)
-        outcome.vanished = [wire.text(path) for path in sorted(found.gone, key=manifest.order)]
-        outcome.changed_while_read = len(found.unstable)
+            self._seal(base, settled)
+        outcome.vanished = [wire.text(path) for path in sorted(settled.gone, key=manifest.order)]
+        outcome.changed_while_read = len(settled.unstable)
         self._reporter.say(f"seal: {outcome.record['generation']}")
         return outcome
+
+    def _plan_early(self, glance: Callable[[], None]) -> planning.Found | None:
+        known = planning.at_hand(self._state)
+        return self._plan(known, glance) if known else None
+
+    def _plan(self, base: planning.Base, glance: Callable[[], None] = lambda: None) -> planning.Found:
+        with self._timed("scan"):
+            return planning.make(self._config, self._state, self._staged, base, self._reporter, glance)
+
+    def _planned(self) -> Iterator[Planned]:
+        return planning.planned(self._state)
 
     def _timed(self, phase: str) -> _Timed:
         return _Timed(self._outcome.seconds, phase)
@@ -154,70 +169,6 @@ class Run:
         if last := tamper.gone(sealed, (known["generation"] for known in listed)):
             detail = f"{last}, which was sealed last, is not on the server any more, nor is a later one; there are {len(listed)}"
             self._outcome.problems.append(Problem("gone", b"", detail))
-
-    def _plan(self, base_manifest: Path | None, wanted: set[bytes], expected: int) -> None:
-        """``expected``: about so many entries will be found."""
-
-        def had_entries(path: bytes) -> bool:
-            below = path + b"/"
-            lines = manifest.read(base_manifest) if base_manifest else iter(())
-            return any(manifest.line_path(line).startswith(below) for line in lines)
-
-        def another() -> Scan:
-            return Scan(self._config, had_entries)
-
-        tally, scan, lasting = self._outcome.tally, another(), Lasting(self._config, self._staged.gone)
-        crew = workers.count() if base_manifest and not wanted and expected > shares.WORTH_WORKERS else 0
-        with self._state.plan.open("wb") as stream:
-            if base_manifest and crew:
-                comparison = shares.Comparison(scan, another, lasting.keeps, self._config.staged)
-                with self._reporter.steps("scan", expected) as advance:
-                    for lines in comparison.carry_out(lambda: manifest.blocks(base_manifest), tally, crew):
-                        stream.write(lines)
-                        advance(tally.entries)
-            else:
-                base_lines = manifest.read(base_manifest) if base_manifest else iter(())
-                if base_manifest and wanted:
-                    base_lines = _spoil(
-                        base_lines, wanted, _groups(manifest.read(base_manifest), wanted), self._spoiled
-                    )
-                scanned = self._reporter.counted("scan", scan.entries(), expected)
-                stream.writelines(map(plan.encode, plan.compare(scanned, base_lines, tally, lasting.keeps)))
-        if base_manifest and self._outcome.tally.linked:
-            self._plan_other_names(base_manifest)
-        self._outcome.problems.extend(scan.problems)
-        self._outcome.problems.extend(Problem("database", b"", line) for line in lasting.lines())
-        self._devices = scan.devices
-        self._partial = scan.partial
-        self._not_in_this_backup(scan)
-
-    def _plan_other_names(self, base_manifest: Path) -> None:
-        """Where one name of an inode is sent, all are."""
-        groups = plan.groups_to_send(self._planned())
-        whole = self._state.plan.with_name("plan.new")
-        with whole.open("wb") as stream:
-            for planned in plan.with_other_names(
-                self._planned(), manifest.read(base_manifest), groups, settle.is_there, self._outcome.tally
-            ):
-                stream.write(plan.encode(planned))
-        whole.rename(self._state.plan)
-
-    def _not_in_this_backup(self, scan: Scan) -> None:
-        """What a person may believe to be safe, and is not."""
-        config, outcome = self._config, self._outcome
-        unprotected, accepted = live.sort_out(scan.live, self._staged.live, config.backup.accept_live)
-        outcome.problems += [Problem("live_database", found.path, found.kind) for found in unprotected]
-        outcome.left_out += [f"/{wire.text(found.path)}: live files of {found.kind}, not dumped" for found in accepted]
-        outcome.left_out += [f"/{wire.text(path)}: another file system" for path in scan.not_entered]
-        outcome.left_out += self._staged.left_out
-        sources = tuple(source.path for source in config.sources)
-        fstab = _FSTAB.read_text(encoding="utf-8", errors="replace") if _FSTAB.exists() else ""
-        for point in live.missing_mounts(fstab, sources):
-            outcome.problems.append(Problem("not_mounted", os.fsencode(point)[1:], "it is in /etc/fstab"))
-
-    def _planned(self) -> Iterator[Planned]:
-        with self._state.plan.open("rb") as stream:
-            yield from map(plan.decode, stream)
 
     def _send(self) -> settle.Settlement:
         """Send the plan; the digests that rsync told are then beside it, line by line."""
@@ -245,7 +196,7 @@ class Run:
             self._state.digests.open("wb") as digests,
             self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance,
         ):
-            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._partial, self._tops)
+            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._found.partial, self._tops)
             for item, digest in batches.send(whole, self._pusher(advance, may_be_barred=may_be_barred)):
                 digests.write(digest + b"\n")
                 if item.step is not Step.REMOVED:
@@ -279,11 +230,11 @@ class Run:
 
     def _rotten(self, found: settle.Settlement) -> dict[bytes, Problem]:
         """Of what is sent because the server's copy is damaged: files whose right bytes are not here either."""
-        paths = set(map(manifest.line_path, self._spoiled))
+        paths = set(map(manifest.line_path, self._found.spoiled))
         if not paths:
             return {}
         digests = {item.path: digest for item, digest in self._sent() if item.path in paths} | found.digests_again
-        return sent_rotten(self._spoiled, {path: digest for path, digest in digests.items() if digest})
+        return sent_rotten(self._found.spoiled, {path: digest for path, digest in digests.items() if digest})
 
     def _sources_still_there(self) -> None:
         """A source that is unmounted while it is read looks like one whose files were all deleted.
@@ -291,7 +242,7 @@ class Run:
         Raises:
             SedaiError: a source is gone, or another file system has taken its place.
         """
-        for path, device in self._devices.items():
+        for path, device in self._found.devices.items():
             try:
                 present = os.lstat(b"/" + path).st_dev == device
             except OSError:
@@ -302,13 +253,8 @@ class Run:
                     "Mount it again, then run the backup again.",
                 )
 
-    def _seal(
-        self,
-        base: str,
-        base_sha256: str,
-        base_manifest: Path | None,
-        found: settle.Settlement,
-    ) -> None:
+    def _seal(self, base: str, found: settle.Settlement) -> None:
+        base_sha256, base_manifest = self._found.base.sha256, self._found.base.manifest
         rotten = self._rotten(found)
         dropped: list[bytes] = []
         with self._state.changes.open("wb") as stream:
@@ -419,26 +365,6 @@ def _answer(line: bytes, change: Change) -> list[bytes]:
     if line[:1] != b"+" or len(fields) not in (3, 6):
         raise IntegrityError(f"The seal did not answer for {wire.text(change.path)}.")
     return fields
-
-
-def _groups(lines: Iterator[bytes], wanted: set[bytes]) -> set[LinkGroup]:
-    """The inodes of ``wanted``: all names of one must be sent together to stay one."""
-    groups = (manifest.decode(line).link_group for line in lines if manifest.line_path(line) in wanted)
-    return {group for group in groups if group is not None}
-
-
-def _spoil(lines: Iterator[bytes], wanted: set[bytes], groups: set[LinkGroup], spoiled: list[bytes]) -> Iterator[bytes]:
-    """The base's lines, those of ``wanted`` paths and ``groups`` with a signature that nothing has: sent again.
-
-    ``spoiled`` gets these as they were.
-    """
-    for line in lines:
-        entry = manifest.decode(line)
-        if entry.path in wanted or entry.link_group in groups:
-            spoiled.append(line)
-            yield manifest.encode(entry._replace(ctime_ns=-1))
-        else:
-            yield line
 
 
 def _judge(sent: send.Sent) -> None:

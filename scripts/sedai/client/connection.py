@@ -33,30 +33,42 @@ KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError
 
 
 class Connection:
-    """Asks the gate verbs over a master connection that ends with the context."""
+    """Asks the gate verbs over a master connection, which is opened for the first of them and ends with the context."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._held = contextlib.ExitStack()
         self._config = Path()
+        self._is_open = False
+        self._opening: Pending | None = None
 
     def __enter__(self) -> Self:
-        """Open the master connection.
-
-        Raises:
-            UnreachableError: SSH failed.
-        """
         with contextlib.ExitStack() as held:
             directory = held.enter_context(scratch.directory())
             self._config = directory / "ssh_config"
             self._config.write_text(ssh_config(self._server, directory / "s"), encoding="utf-8")
-            self._open_master(directory / "stderr")
             held.callback(self._close_master)
             self._held = held.pop_all()
         return self
 
-    def _open_master(self, complaint: Path) -> None:
+    def open(self) -> None:
+        """Open the master connection, unless it is; whatever goes through it does that.
+
+        Raises:
+            UnreachableError: SSH failed.
+        """
+        if self._opening is not None:
+            with contextlib.suppress(SedaiError):  # who asked hears of it
+                self._opening.result()
+            self._is_open = not self._opening.is_unreachable
+            self._opening = None
+        if not self._is_open:
+            self._open_master()
+            self._is_open = True
+
+    def _open_master(self) -> None:
         # The master outlives this call and keeps its stderr open, so it gets a file: a pipe would never end.
+        complaint = self._config.with_name("stderr")
         with complaint.open("wb") as stderr:
             status = subprocess.run(
                 [*self._ssh, "-f", "-N", "-M", HOST_ALIAS],
@@ -70,6 +82,10 @@ class Connection:
             raise _unreachable(self._server, complaint.read_text(encoding="utf-8", errors="replace").strip())
 
     def _close_master(self) -> None:
+        if self._opening is not None:
+            self._opening.give_up()
+        elif not self._is_open:
+            return
         with contextlib.suppress(ProcessError):  # the master ends by itself after ControlPersist
             run([*self._ssh, "-O", "exit", HOST_ALIAS], success=range(256), timeout=10)
 
@@ -85,6 +101,7 @@ class Connection:
     @property
     def remote_shell(self) -> str:
         """The value of rsync's ``-e``."""
+        self.open()
         return shlex.join(self._ssh)
 
     def ask(self, verb: str, request: dict[str, Any], on_progress: Callable[[dict[str, Any]], None] | None = None,
@@ -95,12 +112,35 @@ class Connection:
             UnreachableError: SSH failed.
             SedaiError: the gate refused, with its own words.
         """
-        for line in self.stream(verb, request, (), on_progress or _ignore):
+        return self._only_result(verb, self.stream(verb, request, (), on_progress or _ignore))
+
+    def answer(self, process: subprocess.Popen[bytes], verb: str) -> dict[str, Any]:
+        """The result that a gate's process gives, as for :meth:`ask`."""
+        return self._only_result(verb, self._answers(process, verb, _ignore))
+
+    def _only_result(self, verb: str, lines: Iterable[bytes]) -> dict[str, Any]:
+        for line in lines:
             raise ServerError(
                 f"The server answered `{verb}` in an unknown form: {wire.text(line.strip()[:80])}",
                 "Is there another program behind this account and key? Run `ansible-playbook site.yml`.",
             )
         return self.result
+
+    def start(self, verb: str, request: dict[str, Any]) -> Pending:
+        """Ask the gate ``verb``, and open the connection with it where it is not open; returns before there is an answer."""
+        if self._opening is not None:
+            self.open()
+        # With a command the master goes on in the background, and lets go of the pipes.
+        process = self._popen(verb, () if self._is_open else ("-M",), subprocess.PIPE)
+        _feed(process, request, ())
+        pending = Pending(self, verb, process)
+        if not self._is_open:
+            self._opening = pending
+        return pending
+
+    def _popen(self, verb: str, options: Iterable[str], stdin: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        argv = [*self._ssh, *options, HOST_ALIAS, verb]
+        return subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
 
     @contextlib.contextmanager
     def reading(self, verb: str, request: dict[str, Any], feed: Iterable[bytes]) -> Iterator[Answers]:
@@ -110,19 +150,14 @@ class Connection:
             UnreachableError: SSH failed.
             SedaiError: the gate refused, with its own words; or it fell silent.
         """
+        self.open()
         with tempfile.TemporaryFile(
             dir=self._config.parent
         ) as asked:  # a pipe would have to be fed while answers are read
             wire.write_object(asked, request | {"protocol": wire.PROTOCOL})
             asked.writelines(feed)
             asked.seek(0)
-            process = subprocess.Popen(
-                [*self._ssh, HOST_ALIAS, verb],
-                stdin=asked,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment(),
-            )
+            process = self._popen(verb, (), asked)
         assert process.stdout is not None and process.stderr is not None
         try:
             with process.stdout:
@@ -142,34 +177,28 @@ class Connection:
         verb: str,
         request: dict[str, Any],
         feed: Iterable[bytes],
-        on_object: Callable[[dict[str, Any]], None],
+        on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
+        *,
+        talks: bool = False,
     ) -> Iterator[bytes]:
         """Ask ``verb`` at once, with ``feed`` behind the request; returns the answer's raw lines (those not JSON objects).
 
-        Objects other than the last go to ``on_object``; the last one's ``result`` is then in :attr:`result`.
+        Objects other than the last go to ``on_object``; the last one's ``result`` is then in :attr:`result`. Where it
+        ``talks``, what ``on_object`` returns is said to the gate.
         """
-        self.result: dict[str, Any] = {}
-        process = subprocess.Popen(
-            [*self._ssh, HOST_ALIAS, verb],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(),
-        )
-        assert process.stdin is not None
-        try:
-            wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
-            process.stdin.writelines(feed)
-            process.stdin.close()
-        except BrokenPipeError:  # the gate's answer says why it hung up
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+        self.open()
+        process = self._popen(verb, (), subprocess.PIPE)
+        _feed(process, request, feed, ends=not talks)
         return self._answers(process, verb, on_object)
 
     def _answers(
-        self, process: subprocess.Popen[bytes], verb: str, on_object: Callable[[dict[str, Any]], None]
+        self,
+        process: subprocess.Popen[bytes],
+        verb: str,
+        on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
     ) -> Iterator[bytes]:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self.result: dict[str, Any] = {}
         finished = False
         try:
             for line in process.stdout:
@@ -180,15 +209,79 @@ class Connection:
                 if "result" in answer:
                     self.result = answer["result"]
                     finished = True
-                else:
-                    on_object(answer)
+                elif (reply := on_object(answer)) is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        wire.write_object(process.stdin, reply)
         finally:
+            _hang_up(process)
             process.stdout.close()
             complaint = process.stderr.read().decode(errors="replace").strip()
             process.stderr.close()
             status = process.wait()
         if not finished:
             raise _broken(self._server, verb, status, complaint)
+
+
+class Pending:
+    """The answer to come of a verb that was started."""
+
+    def __init__(self, connection: Connection, verb: str, process: subprocess.Popen[bytes]) -> None:
+        self._connection = connection
+        self._verb = verb
+        self._process = process
+        self._found: dict[str, Any] | SedaiError | None = None
+
+    def result(self) -> dict[str, Any]:
+        """Wait for it.
+
+        Raises:
+            UnreachableError: SSH failed.
+            SedaiError: the gate refused, with its own words.
+        """
+        if self._found is None:
+            try:
+                self._found = self._connection.answer(self._process, self._verb)
+            except SedaiError as error:
+                self._found = error
+        if isinstance(self._found, SedaiError):
+            raise self._found
+        return self._found
+
+    def look(self) -> None:
+        """Raise what :meth:`result` would, where it is known already that it would."""
+        if self._process.poll() is not None:
+            self.result()
+
+    @property
+    def is_unreachable(self) -> bool:
+        """Whether SSH failed, as is known with the result."""
+        return isinstance(self._found, UnreachableError)
+
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
+        if self._found is None:
+            self._process.terminate()
+            with contextlib.suppress(SedaiError):
+                self.result()
+
+
+def _feed(
+    process: subprocess.Popen[bytes], request: dict[str, Any], feed: Iterable[bytes], *, ends: bool = True
+) -> None:
+    """Say the request and what follows it; nothing more comes then, where it ``ends``."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # the gate's answer says why it hung up
+        wire.write_object(process.stdin, request | {"protocol": wire.PROTOCOL})
+        process.stdin.writelines(feed)
+        process.stdin.flush()
+    if ends:
+        _hang_up(process)
+
+
+def _hang_up(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 class Answers:

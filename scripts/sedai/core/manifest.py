@@ -318,8 +318,8 @@ def prove(path: Path, expected: Totals, see: Callable[[bytes], None] = lambda bl
         raise IntegrityError(f"The manifest {path} does not have the SHA-256 and the counts that its record names.")
 
 
-def sha256(path: Path) -> str:
-    """The digest alone.
+def sha256(path: Path, see: Callable[[bytes], None] = lambda block: None) -> str:
+    """The digest alone; ``see`` is shown each block.
 
     Raises:
         IntegrityError: the file is not a whole manifest.
@@ -327,4 +327,5 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256(HEADER)
     for block in blocks(path):
         digest.update(block)
+        see(block)
     return digest.hexdigest()

@@ -91,7 +91,9 @@ class _Worker(Generic[P, R]):
         try:
             done, value = pickle.load(self._results)  # noqa: S301  from a process of our own
         except (EOFError, pickle.UnpicklingError) as error:  # before its answer, or in the middle of it
-            raise SedaiError("One of the processes that share the work was ended.", "Run the same command again.") from error
+            raise SedaiError(
+                "One of the processes that share the work was ended.", "Run the same command again."
+            ) from error
         if not done:
             raise value
         result: R = value

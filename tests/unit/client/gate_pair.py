@@ -20,7 +20,7 @@ from sedai.client import check as checking
 from sedai.client.alerts import Outbox
 from sedai.client.backup import Outcome, Run
 from sedai.client.config import ClientConfig, Server, Source
-from sedai.client.connection import KINDS, Connection
+from sedai.client.connection import KINDS, Connection, Pending
 from sedai.client.placement import Existing
 from sedai.client.program import Context, Result
 from sedai.client.restore import Restored
@@ -44,6 +44,7 @@ class LocalConnection(Connection):
 
     def __init__(self, server: Server, program: Path) -> None:
         super().__init__(server)
+        self._is_open = True
         self._program = program
 
     def __enter__(self) -> Self:
@@ -67,7 +68,9 @@ class DirectConnection(LocalConnection):
         verb: str,
         request: dict[str, Any],
         feed: Iterable[bytes],
-        on_object: Callable[[dict[str, Any]], None],
+        on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
+        *,
+        talks: bool = False,
     ) -> Iterator[bytes]:
         said = json.dumps(request | {"protocol": wire.PROTOCOL}).encode() + b"\n"
         answers = io.BytesIO()
@@ -82,13 +85,29 @@ class DirectConnection(LocalConnection):
             else:
                 yield line
 
-    def _take(self, answer: dict[str, Any], on_object: Callable[[dict[str, Any]], None]) -> None:
+    def start(self, verb: str, request: dict[str, Any]) -> Asking:
+        return Asking(self, verb, request)
+
+    def _take(self, answer: dict[str, Any], on_object: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
         if "error" in answer:
             raise KINDS.get(str(answer["kind"]), ServerError)(str(answer["error"]), str(answer["hint"]))
         if "result" in answer:
             self.result = answer["result"]
         else:
             on_object(answer)
+
+
+class Asking(Pending):
+    """Asks only when the answer is wanted: there is no process that could work on it meanwhile."""
+
+    def __init__(self, connection: Connection, verb: str, request: dict[str, Any]) -> None:
+        self._ask = lambda: connection.ask(verb, request)
+
+    def result(self) -> dict[str, Any]:
+        return self._ask()
+
+    def look(self) -> None:
+        pass
 
 
 @dataclass

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sedai.client import plan
-from sedai.client.backup import _groups, _spoil
 from sedai.client.plan import Planned, Step, Tally
+from sedai.client.planning import _groups, _spoil
 from sedai.client.scan import Scanned
 from sedai.core import manifest
 from sedai.core.merge import merge
