@@ -21,7 +21,7 @@ from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
 from sedai.client.rehash import sent_rotten
 from sedai.client.scan import Problem
-from sedai.client.signing import sign_pending
+from sedai.client.signing import sign, sign_pending
 from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import manifest, wire
@@ -79,6 +79,7 @@ class Run:
         self._found = planning.Found(planning.NOTHING)
         self._tops: list[bytes] = []
         self._complaints: list[str] = []
+        self._asks_for_signature = False
         # Of what the server's base has not whole: paths of which it has nothing.
         self._lost: set[bytes] = set()
 
@@ -97,6 +98,7 @@ class Run:
             raise SedaiError("The server's answer to `begin` is not one that this version knows.")
         if begun.get("takes_top"):  # an earlier server does not
             self._tops = _tops(source.tree_path for source in self._config.scanned)
+        self._asks_for_signature = bool(begun.get("asks_for_signature"))
         base = str(begun["base"])
         base_sha256 = str(begun["base_manifest_sha256"])
         if not dry_run:
@@ -274,14 +276,24 @@ class Run:
             "started": self._started.isoformat(timespec="seconds"),
             "sources": [str(source.path) for source in self._config.scanned],
             "not_in_backup": outcome.not_in_backup[:_MOST_TOLD],
+            "signs": self._asks_for_signature,
         }
+        asked = {name: request[name] for name in ("entries", "started", "sources")}
+        asked |= {"previous": base, "previous_manifest_sha256": base_sha256}
         new_manifest = self._state.base.with_name("sealed.manifest")
         with (
             self._state.changes.open("rb") as feed,
             self._reporter.steps("seal", entries) as advance,
             manifest.Writer(new_manifest, compresslevel=0) as writer,
         ):
-            answers = self._connection.stream("seal", request, feed, lambda answer: advance(answer.get("progress", 0)))
+
+            def hear(answer: dict[str, Any]) -> dict[str, Any] | None:
+                if "sign" in answer:
+                    return {"signature": self._signature(str(answer["sign"]), asked | _own(writer.totals))}
+                advance(answer.get("progress", 0))
+                return None
+
+            answers = self._connection.stream("seal", request, feed, hear, talks=self._asks_for_signature)
             base_blocks = manifest.blocks(base_manifest) if base_manifest else iter(())
             for block in merge(base_blocks, _sealed_changes(self._state.changes, answers)):
                 writer.add(block)
@@ -295,20 +307,30 @@ class Run:
             outcome.problems.append(Problem("prune", b"", not_pruned))
         text = result.get("record_text")  # an earlier server does not tell it, and takes no signature
         outcome.record = dict(result["record"]) if text is None else wire.read_object(str(text).encode())
-        asked = {name: request[name] for name in ("started", "sources")}
-        own = {"entries": entries, "files": totals.files, "bytes": totals.bytes, "manifest_sha256": totals.sha256,
-               "previous": base, "previous_manifest_sha256": base_sha256}  # fmt: skip
-        generation = _agreed(outcome.record, asked | own)
-        if text is not None:
+        generation = _agreed(outcome.record, asked | _own(totals))
+        if text is not None and not result.get("signed"):
             self._state.remember_unsigned(generation, str(text))
         self._state.remember_sealed(generation, totals.sha256)
         new_manifest.rename(self._state.base)
 
-        if text is not None:
-            outcome.problems += self._sign()
-        elif self._state.signed():
+        if text is None and self._state.signed():
             told = f"{generation} could not be signed: the server takes no signatures (an earlier version of sedai?)."
             outcome.problems.append(Problem("unsigned", b"", told))
+        elif text is not None and result.get("signed"):
+            self._state.remember_signed(generation, str(text).encode())
+        outcome.problems += self._sign()
+
+    def _signature(self, text: str, expected: Mapping[str, Any]) -> str:
+        """For the record ``text``; empty where it can't be made now: it is tried again, and told then.
+
+        Raises:
+            IntegrityError: the record is not what was asked for.
+        """
+        self._state.remember_unsigned(_agreed(wire.read_object(text.encode()), expected), text)
+        try:
+            return sign(self._config.server.identity_file, text.encode())
+        except SedaiError:
+            return ""
 
     def _sign(self) -> list[Problem]:
         return list(sign_pending(self._connection, self._state, self._config.server.identity_file))
@@ -321,6 +343,11 @@ def _tops(sources: Iterable[bytes]) -> list[bytes]:
         if _PLAIN(path) and not (tops and manifest.at_or_below(path, tops[-1])):
             tops.append(path)
     return tops
+
+
+def _own(totals: manifest.Totals) -> dict[str, Any]:
+    """What this client counted itself, as a record names it."""
+    return {"files": totals.files, "bytes": totals.bytes, "manifest_sha256": totals.sha256}
 
 
 def _agreed(record: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 The client writes one JSON object (the request) on the gate's standard input, for ``seal`` followed by changes. The
 gate answers with JSON objects; the last one has the key ``result`` or ``error``. Objects with ``progress`` may come
-before it and keep the connection alive.
+before it and keep the connection alive. One with ``sign`` asks a client that offered it (``signs``) for the signature of
+that record, which it says in an object with ``signature``.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ def encode_change(change: Change) -> bytes:
     if change.line is None:
         return b"%s%s\n" % (_REMOVED, manifest.escape(change.path))
     return (_UNSTABLE if change.unstable else _SEALED) + change.line
+
+
+def until_end(stream: IO[bytes]) -> Iterator[bytes]:
+    """The list of changes on ``stream`` as it is, in pieces. Behind its end mark nothing is read, where nothing may come yet."""
+    while line := stream.readline(LONGEST_LINE):
+        yield line
+        if line == CHANGES_END:
+            return
 
 
 def read_changes(stream: IO[bytes]) -> Iterator[Change]:

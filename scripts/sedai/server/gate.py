@@ -27,7 +27,7 @@ from sedai.core.errors import (
     SedaiError,
     UsageError,
 )
-from sedai.core.generation import Generation
+from sedai.core.generation import Generation, Record
 from sedai.server import ahead, days, quota, receiver
 from sedai.server import prune as pruning
 from sedai.server.asked import Asked
@@ -162,6 +162,7 @@ class Gate:
             "clock_skew_seconds": round(skew, 3),
             "free_bytes": free,
             "takes_top": True,
+            "asks_for_signature": True,
             "sedai_version": __version__,
         }
 
@@ -262,7 +263,7 @@ class Gate:
             incoming = self.store.incoming / "changes"
             try:
                 with incoming.open("wb") as stream:
-                    self._quota.copy(self.requests, stream)
+                    self._quota.copy(wire.until_end(self.requests), stream)
             except receiver.LimitError:
                 incoming.unlink()
                 raise
@@ -291,21 +292,37 @@ class Gate:
             self.store.prepare()
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip
+            signed = asked.flag("signs") and self._have_signed(record)
             pruned = self._prune()
         # The text as it is stored: what the client signs must be that, to the last byte.
-        return {"record": asdict(record), "record_text": record.text(), **pruned}
+        return {"record": asdict(record), "record_text": record.text(), "signed": signed, **pruned}
+
+    def _have_signed(self, record: Record) -> bool:
+        """Ask for the signature of what was sealed just now, for which the client would else start another gate."""
+        wire.write_object(self.answers, {"sign": record.text()})
+        line = self.requests.readline(wire.LONGEST_LINE)
+        try:
+            text = Asked("signature", wire.read_object(line)).text("signature") if line.strip() else ""
+            return bool(text) and self._keep_signature(self.store.find(record.generation), text)
+        except SedaiError as error:  # the generation is sealed and stays; the client asks again, and is told
+            self.log.warning("%s: %s was not signed at once: %s", self.client, record.generation, error)
+            return False
 
     def _sign(self, asked: Asked) -> dict[str, Any]:
-        from sedai.server import signature
-
-        name, signed = asked.text("generation"), asked.text("signature")
+        name, text = asked.text("generation"), asked.text("signature")
         with self._locked():
             generation = self.store.find(name)
             if str(generation) != name:
                 raise UsageError("A signature is for one generation by its name.")
-            signer = signature.keep(self.store, generation, signed.encode())
-        self.log.info("%s: %s is signed by %s", self.client, name, signer)
+            self._keep_signature(generation, text)
         return {"generation": name}
+
+    def _keep_signature(self, generation: Generation, text: str) -> bool:
+        from sedai.server import signature
+
+        signer = signature.keep(self.store, generation, text.encode())
+        self.log.info("%s: %s is signed by %s", self.client, generation, signer)
+        return True
 
     def _answer(self, line: bytes) -> None:
         self.answers.write(line)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import IO
 
@@ -83,14 +83,14 @@ class Quota:
             largest = max(_CHUNK, self.free_bytes() - _disk_use(self.store.incoming))
         return Limit(largest, self.make_room)
 
-    def copy(self, source: IO[bytes], target: IO[bytes]) -> None:
-        """Copy a stream of unknown length to the disk.
+    def copy(self, chunks: Iterable[bytes], target: IO[bytes]) -> None:
+        """Write what comes to the disk, however much it is.
 
         Raises:
             LimitError: there is no room for all of it.
         """
         since = _LOOK_EVERY
-        while chunk := source.read(_CHUNK):
+        for chunk in chunks:
             since += len(chunk)
             if since >= _LOOK_EVERY:
                 since = 0

@@ -56,10 +56,14 @@ class LocalConnection(Connection):
 
 
 class DirectConnection(LocalConnection):
-    """Calls the gate without a process of its own, which is most of what a verb costs; rsync still starts one."""
+    """Calls the gate without a process of its own, which is most of what a verb costs; rsync still starts one.
+
+    What the gate asks is answered with ``reply``, whatever it asks; with nothing if that is empty.
+    """
 
     def __init__(self, server: Server, program: Path, settings: ServerConfig) -> None:
         super().__init__(server, program)
+        self.reply = b""
         self._settings = settings
         self._log = open_log("sedai-gate", settings.log_file)
 
@@ -75,7 +79,7 @@ class DirectConnection(LocalConnection):
         said = json.dumps(request | {"protocol": wire.PROTOCOL}).encode() + b"\n"
         answers = io.BytesIO()
         try:
-            gate = Gate(self._settings, "laptop", io.BytesIO(said + b"".join(feed)), answers, self._log)
+            gate = Gate(self._settings, "laptop", io.BytesIO(said + b"".join(feed) + self.reply), answers, self._log)
             sedai_gate.serve(gate, verb)
         except SedaiError as error:
             refuse(verb, error, answers)

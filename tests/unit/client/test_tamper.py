@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_pair import Pair
+from gate_pair import QUIET, DirectConnection, Pair
 
 from sedai.client import backup, signing, tamper
 from sedai.client.check import summary
 from sedai.client.finding import Finding
 from sedai.client.scan import Problem
+from sedai.client.stage import Staged
 from sedai.core import manifest
 from sedai.core.errors import IntegrityError, ServerError
 from sedai.core.generation import Record
@@ -319,6 +320,65 @@ class TestSigning:
         assert [finding.split(":")[0] for finding in pair.check().findings] == ["signature"]
 
 
+class TestWithinTheSeal:
+    """The server asks for the signature of what it sealed just now, and needs no other gate for it."""
+
+    @pytest.fixture
+    def pair(self, tmp_path: Path) -> Pair:
+        pair = Pair(tmp_path)
+        pair.write("letter", "one")
+        return pair
+
+    def test_nothing_is_left_to_sign(self, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+        def never(*ignored: object) -> bool:
+            raise AssertionError("another gate was asked")
+
+        monkeypatch.setattr(signing, "_sign_one", never)
+        generation = pair.backup()
+        assert pair.state.unsigned() == []
+        assert list(pair.state.signed()) == [generation]
+        assert pair.check("full", "all").findings == []
+
+    def test_a_key_that_is_gone_is_told_once(self, pair: Pair) -> None:
+        (pair.root / "key").rename(pair.root / "moved")
+        [problem] = pair.run().problems
+        assert problem.code == "unsigned" and "could not be signed" in problem.detail
+        (pair.root / "moved").rename(pair.root / "key")
+        pair.backup()
+        assert pair.check("full", "all").findings == []
+        assert len(pair.state.signed()) == 2
+
+    def test_a_client_killed_while_it_signs_does_it_at_the_next_run(
+        self, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def killed(*ignored: object) -> str:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(backup, "sign", killed)
+            with pytest.raises(KeyboardInterrupt):
+                pair.run()
+        assert len(pair.state.unsigned()) == 1
+        pair.backup()
+        assert pair.state.unsigned() == []
+        assert pair.check("full", "all").findings == []
+
+    @pytest.mark.parametrize("reply", [
+        b"", b"\n", b"nonsense\n", b"{}\n", b'{"signature": ""}\n', b'{"signature": 7}\n', b'{"signature": "nonsense"}\n',
+        b'{"signature": "%s"}\n' % (b"x" * 100_000),
+    ])  # fmt: skip
+    def test_what_is_no_signature_is_not_kept_and_harms_nothing(self, tmp_path: Path, reply: bytes) -> None:
+        pair = Pair(tmp_path, direct=True)
+        pair.write("letter", "one")
+        with pair.connect() as connection:
+            assert isinstance(connection, DirectConnection)
+            connection.reply = reply
+            outcome = backup.Run(pair.config, pair.state, connection, QUIET, Staged()).carry_out()
+        assert outcome.problems == []
+        assert list(pair.state.signed()) == [outcome.record["generation"]]  # by the way that earlier versions know
+        assert pair.check("full", "all").findings == []
+
+
 # A server of the version before this one, as far as a client can see.
 OLD_GATE = """
 import sys
@@ -329,6 +389,10 @@ new = gate.Gate
 class Old(new):
     def _sign(self, request):
         raise UsageError("The gate knows no 'sign'.")
+    def _begin(self, request):
+        answer = super()._begin(request)
+        del answer["asks_for_signature"]
+        return answer
     def _seal(self, request):
         answer = super()._seal(request)
         del answer["record_text"]
@@ -382,6 +446,7 @@ class TestHalfUpgraded:
     def test_an_old_client(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pair = Pair(tmp_path)
         pair.write("letter", "one")
+        monkeypatch.setattr(backup, "sign", lambda *ignored: "")
         monkeypatch.setattr(backup, "sign_pending", lambda *ignored: [])
         pair.backup()
         pair.backup()
