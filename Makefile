@@ -8,6 +8,11 @@ export PATH := $(CURDIR)/molecule/shared/bin:$(CURDIR)/.venv/bin:$(PATH)
 LAB := molecule/shared/lab.py
 PYTHON ?= python3
 
+# Ansible and the tests need a locale that is there; ssh brings one along (LANG) that may not be.
+ifneq ($(shell $(PYTHON) -c 'import locale; locale.setlocale(locale.LC_ALL, "")' 2>&1),)
+export LC_ALL := C.UTF-8
+endif
+
 .PHONY: help setup lint unit test faults demo demo-down bench bench-quick ansible configure images format lock clean
 
 help: ## List the entry points
@@ -17,7 +22,7 @@ setup: ## Install what the lab and the tests need: Debian packages, .venv, image
 	@molecule/shared/system_packages.sh lab
 	@$(MAKE) -s -j2 .venv/.installed images
 
-ansible: .venv/.installed ## Install what the playbooks need, into .venv; no more than that
+ansible: .venv/.installed ## Install what the playbooks need, and what tests them, into .venv
 
 configure: .venv/.installed ## Ask about VPS and mail, try the answers, write inventory/mine (again: edit it)
 	@ansible-playbook --inventory localhost, playbooks/configure.yml
@@ -71,9 +76,13 @@ clean: ## Remove this checkout's labs, its .venv and the caches (images stay, fo
 # run imports is compiled beforehand.
 .venv/.installed: requirements.lock
 	@molecule/shared/system_packages.sh
-	@echo "setup: installing the Python packages into .venv"
+	@echo "setup: installing the Python packages into .venv (700 MB; a minute or two)"
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
 	@.venv/bin/python -m compileall -q -j0 -x '/ansible_collections/(?!ansible|containers|community/general)' .venv/lib
+	@# Backups pass a cache over: what is installed here can be installed again.
+	@echo "Signature: 8a477f597d28d172789f06886806bc55" > .venv/CACHEDIR.TAG
+	@# For who activates it: see the locale above.
+	@echo "python3 -c 'import locale; locale.setlocale(locale.LC_ALL, \"\")' 2>/dev/null || export LC_ALL=C.UTF-8" >> .venv/bin/activate
 	@touch $@

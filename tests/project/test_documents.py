@@ -197,7 +197,7 @@ OTHERS = {
     r"ssh-copy-id \S+": "a person alone",
     r"ssh (root@vps\.example\.com|USER@VPS)": "a person alone",
     r"git pull": "a person alone",
-    r"diff /etc/hostname /root/restored/etc/hostname": "molecule/default/tests/test_end_to_end.py",
+    r"diff /etc/hostname /root/first-restore/etc/hostname": "molecule/default/tests/test_end_to_end.py",
     r"cat inventory/mine/\.vault_password": "molecule/configure/tests/test_configure.py, which reads that file",
     r"cp -r inventory/example inventory/mine": "test_an_inventory_is_begun_by_hand_as_told",
     r"ansible-vault create inventory/mine/group_vars/all/vault\.yml": "test_an_inventory_is_begun_by_hand_as_told",

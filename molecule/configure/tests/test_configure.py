@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import stat
 import subprocess
@@ -167,6 +168,73 @@ def test_a_password_for_sudo_works_and_is_seen_nowhere(configure: Configure) -> 
 
 
 @pytest.mark.timeout(1800)  # two conversations, word by word
+class TestFirstContact:
+    """ssh has never seen the VPS: nothing is noted before a person, or the answers, have seen its host key."""
+
+    @pytest.fixture
+    def known_hosts(self, tmp_path: Path) -> Path:
+        return tmp_path / "ssh/known_hosts"
+
+    @pytest.fixture
+    def stranger(self, tmp_path: Path, known_hosts: Path) -> str:
+        """Arguments of an ssh that knows the way, and not the host."""
+        there = (LAB_DIRECTORY / "ssh_config").read_text()
+        config = tmp_path / "ssh_config"
+        config.write_text(re.sub("UserKnownHostsFile .*", f"UserKnownHostsFile {known_hosts}", there))
+        assert str(known_hosts) in config.read_text()
+        return f"-F {config}"
+
+    @pytest.fixture
+    def fingerprint(self, server: Host) -> str:
+        return server.check_output("ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+
+    def test_the_fingerprint_that_was_given(
+        self, configure: Configure, stranger: str, known_hosts: Path, fingerprint: str
+    ) -> None:
+        other = "SHA256:" + "x" * 43
+        output = configure(expect=2, **ANSWERS | {"ssh_arguments": stranger, "vps_host_key": other})
+        assert f"configure_vps_host_key: {VPS} shows the host key {fingerprint}, and {other} is not yes" in output
+        assert "configure_vps_user: This can't be tried before these are right: configure_vps_host_key." in output
+        assert not known_hosts.exists()
+        configure(**ANSWERS | {"ssh_arguments": stranger, "vps_host_key": fingerprint})
+        assert known_hosts.stat().st_mode & 0o777 == 0o600
+        [line] = known_hosts.read_text().splitlines()
+        assert line.split()[-1] in (LAB_DIRECTORY / "known_hosts").read_text()
+
+    def test_without_an_answer_and_a_person_it_is_told(
+        self, configure: Configure, stranger: str, known_hosts: Path, fingerprint: str
+    ) -> None:
+        output = configure(**ANSWERS | {"ssh_arguments": stranger})
+        assert f"ssh knows {VPS} by the host key {fingerprint} from now on." in output
+        assert known_hosts.exists()
+
+    def test_a_key_that_changed(self, configure: Configure, stranger: str, known_hosts: Path) -> None:
+        known_hosts.parent.mkdir()
+        name = VPS if "HostKeyAlias" in (LAB_DIRECTORY / "ssh_config").read_text() else "*"
+        key = (LAB_DIRECTORY / "id_ed25519.pub").read_text().split()[1]
+        known_hosts.write_text(f"{name} ssh-ed25519 {key}\n")
+        before = known_hosts.read_bytes()
+        output = configure(expect=2, **ANSWERS | {"ssh_arguments": stranger, "vps_host_key": "yes"})
+        assert f"configure_vps_host_key: {VPS} shows another host key than the one that ssh knows" in output
+        assert known_hosts.read_bytes() == before
+
+    def test_a_person_is_asked(self, tmp_path: Path, stranger: str, known_hosts: Path, fingerprint: str) -> None:
+        with Terminal(
+            playbook(tmp_path / "inventory", f"--extra-vars=configure_ssh_arguments='{stranger}'")
+        ) as terminal:
+            terminal.answer("Language", "")
+            terminal.answer("address of your VPS", VPS)
+            terminal.answer("Port of its SSH server", "")
+            terminal.expect(f"it shows the host key {fingerprint}")
+            terminal.answer("Is that the host key", "no")
+            terminal.expect(f"✗ {VPS} shows the host key {fingerprint}, and no is not yes: nothing was noted")
+            assert not known_hosts.exists()
+            terminal.answer("Is that the host key", "yes")
+            terminal.expect(f"ssh knows {VPS} by the host key {fingerprint} from now on")
+            terminal.expect("User you log in with there")
+        assert known_hosts.exists()
+
+
 def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
     """At a terminal. Afterwards the same again: Enter keeps everything, the password too, and one answer is changed."""
     inventory = tmp_path / "inventory"
@@ -178,7 +246,7 @@ def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
         terminal.answer("address of your VPS", VPS)
         terminal.answer("Port of its SSH server", "23")
         terminal.expect("✗ Port 23 of .* does not answer")
-        terminal.answer(r"Port of its SSH server \[23\]", "22")
+        terminal.answer(r"Port of its SSH server \[22\]", "")
         terminal.answer(r"User .* \[admin\]", "")
         terminal.answer("SMTP server", "mail")
         terminal.answer("Its port", "<")
@@ -192,7 +260,7 @@ def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
         terminal.answer(r"backed up .* \[/etc, /home\]", "/etc")
         terminal.answer("Name of this machine", "laptop")
         terminal.answer(r"Time .* \[03:15\]", "")
-        terminal.expect("What is left: ansible-playbook site.yml")
+        terminal.expect("What is left: . .venv/bin/activate && ansible-playbook site.yml")
         terminal.expect("failed=0")
     assert PASSWORD not in terminal.seen
     assert "Wr0ng" not in terminal.seen
@@ -204,7 +272,7 @@ def test_a_person_mends_a_wrong_answer_and_edits_later(tmp_path: Path) -> None:
         for question in ("your VPS", "Port", "User", "SMTP server", "Its port"):
             terminal.answer(question, "")
         terminal.answer(r"mail address there \[user@example.com\]", "")
-        terminal.answer(r"Its password .* \[Enter keeps it\]", "")
+        terminal.answer(r"Its password .* \[Enter takes the one in use\]", "")
         terminal.answer("alerts", "")
         terminal.answer("backed up", "")
         terminal.answer(r"Name .* \[laptop\]", "")

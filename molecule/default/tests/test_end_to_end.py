@@ -462,7 +462,7 @@ class TestStatus:
         assert new_mail("[TEST] Backup Alert Test")
 
     def test_the_commands_of_the_five_minute_start(self, client: Client) -> None:
-        client.host.run_expect([0], "rm -rf /root/restored")
+        client.host.run_expect([0], "rm -rf /root/first-restore")
         *commands, difference = (line for line in told("docs/start") if line.startswith(("/root/", "diff ")))
         assert len(commands) == 5
         for command in commands:

@@ -4,8 +4,9 @@ An action and not tasks: it has to go back to a question, and to say what is wro
 Ansible between two questions. What is asked and said stands in vars/main.yml, what is right in library/check_answer.py.
 
 Arguments:
-  questions: list of {name, ask: {LANGUAGE: text}, default, secret, if_needed, needs: [names]} in their order.
-    if_needed: asked only when no answer at all is refused. needs: questions without whose answer this one can't be judged.
+  questions: list of {name, ask: {LANGUAGE: text}, default, secret, if_needed, tells, unattended, needs: [names]} in their order.
+    if_needed: asked only when no answer at all is refused. tells: why it is refused is a part of the question. unattended: the
+    answer where nobody is there. needs: questions without whose answer this one can't be judged.
   given: name -> what was given beforehand; it is not asked unless it is wrong.
   earlier: name -> what is in use.
   words: key -> {LANGUAGE: sentence}, with {detail} in braces.
@@ -90,12 +91,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     def settle(self, question: Question, *, anew: bool) -> str:
         """Get one right answer: "settled" without a question, "asked", or "back". NobodyThereError: what is wrong."""
         name = question["name"]
-        if question.get("if_needed") and not self.judge(question, ""):
+        why = self.judge(question, "") if question.get("if_needed") else ""
+        if question.get("if_needed") and not why:
             return "settled"
         suggestion = self.answers.get(name) or self.given.get(name) or self.suggestion(question)
-        problem = None
+        unattended = suggestion or question.get("unattended", "")
+        problem = why if question.get("tells") else None
         if (name in self.given and not anew) or not self._task.args["ask"]:
-            problem = self.judge(question, suggestion)
+            problem = self.judge(question, unattended)
             if not problem:
                 return "settled"
         while True:
@@ -103,16 +106,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
                 answer = self.prompt(question, suggestion, problem)
             except NobodyThereError:
                 # Not judged before when it was to be asked.
-                wrong = self.judge(question, suggestion) if problem is None else problem
+                wrong = self.judge(question, unattended) if problem in (None, why) else problem
                 raise NobodyThereError(f"{variable(name)}: {wrong}" if wrong else "") from None
             if answer == BACK:
                 return "back"
+            self.echo(question, answer)
             problem = self.judge(question, answer)
             if not problem:
-                self.echo(question)
                 return "asked"
-            if not question.get("secret"):
-                suggestion = answer
 
     def prompt(self, question: Question, suggestion: str, problem: str | None) -> str:
         """What a person types; nothing but Enter is the suggestion."""
@@ -129,9 +130,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         text = typed.decode("utf-8", "replace")
         return (text if secret else text.strip()) or suggestion
 
-    def echo(self, question: Question) -> None:
-        """Show what was taken; Ansible wipes the typed line off."""
-        answer = self.answers[question["name"]]
+    def echo(self, question: Question, answer: str) -> None:
+        """Show what is tried now, which may take a while; Ansible wipes the typed line off."""
         display.display(f"  → {self.say('hidden') if question.get('secret') else answer}")
 
     def judge(self, question: Question, answer: str) -> str:

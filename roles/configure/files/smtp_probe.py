@@ -80,7 +80,7 @@ def probe(host: str, port: int, user: str, password: str) -> dict[str, Any]:
     except smtplib.SMTPResponseException as error:
         return {"problem": "smtp_login", "reply": f"{error.smtp_code} {error.smtp_error!r}"}
     except (OSError, smtplib.SMTPException) as error:
-        return {"problem": "smtp_unreachable", "reply": str(error)}
+        return {"problem": "smtp_unreachable", "reply": getattr(error, "strerror", None) or str(error)}
 
 
 def main(arguments: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: check_answer
 short_description: Judge one answer to a question of the role configure
 description:
-  - Tries what the answer is for (a name, a port, a login) and says what is wrong with it. It changes nothing, except that
-    ssh adds the key of a server that it did not know to C(known_hosts), of which RV(notes) tells.
+  - Tries what the answer is for (a name, a port, a login) and says what is wrong with it. It changes nothing, except that a
+    host key to which the answer is yes is added to C(known_hosts).
   - Mail is tried from the server, by a small program that ssh brings to its python3, because the mails will come from there.
 options:
   question: {description: Which answer to judge., type: str, required: true}
@@ -33,13 +33,15 @@ notes: {description: What a person should know all the same., type: list, return
 defaults: {description: What further answers probably are., type: dict, returned: always}
 """
 
+import getpass
 import json
 import os
 import re
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,7 @@ TIME = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]")
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # The longest that msmtp reads from a line of its file.
 PASSWORD_BYTES = 480
+YES = ("yes", "y", "ja", "はい")
 # Names that the inventory itself uses.
 TAKEN = ("vps", "all", "ungrouped", "localhost")
 
@@ -82,11 +85,13 @@ class Case:
     ssh_arguments: str
     probe: str
 
-    def ssh(self, *options: str, command: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run ssh to the server, with its key and without questions."""
+    def ssh(
+        self, *options: str, command: str = "", stdin: str = "", first: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ssh to the server, with its key and without questions; of two options ssh takes the one that comes first."""
         argv = [
-            *("ssh", *shlex.split(self.ssh_arguments), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"),
-            *("-o", "StrictHostKeyChecking=accept-new", "-o", "VisualHostKey=yes"),
+            *("ssh", *first, *shlex.split(self.ssh_arguments), "-o", "BatchMode=yes"),
+            *("-o", f"ConnectTimeout={CONNECT_SECONDS}", "-o", "StrictHostKeyChecking=yes"),
             *(word for key, letter in (("vps_port", "-p"), ("vps_user", "-l")) if self.answers.get(key)
               for word in (letter, self.answers[key])),
             *(*options, "--", self.answers["vps_host"]),
@@ -128,7 +133,12 @@ def check_vps_host(case: Case) -> Verdict:
         return Verdict("vps_host")
     settings = case.settings_of_ssh()
     name = settings.get("hostname", case.answers["vps_host"])
-    defaults = {"vps_name": name, "vps_port": settings.get("port", ""), "vps_user": settings.get("user", "")}
+    defaults = {"vps_name": name, "vps_port": settings.get("port", "")}
+    user = settings.get("user", "")
+    if (
+        user in ("", "root") or user != getpass.getuser()
+    ):  # else ~/.ssh/config names none, and it is that of this machine
+        defaults["vps_user"] = user
     if not is_proxied(settings):
         try:
             socket.getaddrinfo(name, None)
@@ -153,6 +163,41 @@ def check_vps_port(case: Case) -> Verdict:
     return Verdict("" if greeting.startswith(b"SSH-") else "vps_no_ssh")
 
 
+def check_vps_host_key(case: Case) -> Verdict:
+    """The key by which ssh will know the server again is known, or a person says that it is the right one.
+
+    The answer is yes, or the fingerprint that was read in the provider's panel.
+    """
+    known = case.settings_of_ssh().get("userknownhostsfile", "~/.ssh/known_hosts").split()
+    with tempfile.TemporaryDirectory() as directory:
+        new = Path(directory, "known_hosts")
+        # What ssh does not know goes into the first file. Nobody has to be let in for that.
+        done = case.ssh(
+            command="true",
+            first=("-o", f"UserKnownHostsFile={new} {' '.join(known)}", "-o", "StrictHostKeyChecking=accept-new"),
+        )
+        if "HOST IDENTIFICATION HAS CHANGED" in done.stderr:
+            return Verdict("vps_other_host_key")
+        if not new.exists():
+            return Verdict()  # it is known, or the next question tells why ssh does not get there
+        lines = new.read_text(encoding="utf-8")
+        shown = run(["ssh-keygen", "-l", "-f", str(new)], "").stdout.split()
+    fingerprint = next((word for word in shown if word.startswith("SHA256:")), "?")
+    answer = case.answers["vps_host_key"]
+    if answer.lower() not in YES and answer != fingerprint:
+        return Verdict("vps_host_key_other" if answer else "vps_host_key", {"fingerprint": fingerprint})
+    remember(Path(known[0]).expanduser(), lines)
+    return Verdict(notes=[("new_host_key", {"fingerprint": fingerprint})])
+
+
+def remember(known_hosts: Path, lines: str) -> None:
+    """Add what ssh is to know."""
+    known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = known_hosts.read_text(encoding="utf-8") if known_hosts.exists() else ""
+    with open(os.open(known_hosts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as stream:
+        stream.write(("" if before.endswith("\n") or not before else "\n") + lines)
+
+
 def check_vps_user(case: Case) -> Verdict:
     """A key of this account lets in, and python3, which Ansible needs, is there."""
     if not ACCOUNT.fullmatch(case.answers["vps_user"]):
@@ -160,12 +205,7 @@ def check_vps_user(case: Case) -> Verdict:
     done = case.ssh(command="command -v python3")
     if done.returncode == 255:
         return refused_by_ssh(done.stderr)
-    if done.returncode != 0:
-        return Verdict("vps_no_python")
-    fingerprint = re.search(r"SHA256:\S+", done.stderr)
-    if "Permanently added" in done.stderr and fingerprint:
-        return Verdict(notes=[("new_host_key", {"fingerprint": fingerprint[0]})])
-    return Verdict()
+    return Verdict("vps_no_python" if done.returncode != 0 else "")
 
 
 def refused_by_ssh(stderr: str) -> Verdict:
@@ -174,7 +214,7 @@ def refused_by_ssh(stderr: str) -> Verdict:
         return Verdict("vps_other_host_key")
     if "Permission denied" in stderr:
         return Verdict("vps_no_key")
-    words = [line for line in stderr.splitlines() if line.strip() and line[0] not in "|+"]
+    words = [line for line in stderr.splitlines() if line.strip()]
     return Verdict("vps_ssh", {"reply": words[-1] if words else "?"})
 
 
@@ -301,6 +341,7 @@ CHECKS: dict[str, Callable[[Case], Verdict]] = {
     "language": check_language,
     "vps_host": check_vps_host,
     "vps_port": check_vps_port,
+    "vps_host_key": check_vps_host_key,
     "vps_user": check_vps_user,
     "vps_sudo_password": check_vps_sudo_password,
     "smtp_host": check_smtp_host,

@@ -54,6 +54,8 @@ _WORDS = {
         "since": "since {since} or later",
         "not_yet": "not yet: the nightly reading has not come around once",
         "mails": "Mails",
+        "waits": "mails do not leave (what waits, and why, is under Mails); where the password is refused: make configure, "
+        "then ansible-playbook site.yml",
         "unknown": "The alert command could not be asked: {error}",
     },
     "ja": {
@@ -81,6 +83,8 @@ _WORDS = {
         "since": "{since} 以降に完了",
         "not_yet": "まだ一巡していません",
         "mails": "メール",
+        "waits": "メールが送れていません(待っているものと理由は「メール」の項)。パスワードが拒否されているなら、make configure "
+        "のあと ansible-playbook site.yml",
         "unknown": "通知コマンドに問い合わせできません: {error}",
     },
 }
@@ -192,8 +196,17 @@ def compose(material: Material, store: str, language: str) -> Alert:
 
 def wrong(material: Material) -> int:
     """How many things are wrong, or not over."""
-    waiting = material.mails not in ("", _NO_MAILS)
-    return len(material.findings) + len(material.rotten) + len(material.incidents) + bool(material.error) + waiting
+    return (
+        len(material.findings)
+        + len(material.rotten)
+        + len(material.incidents)
+        + bool(material.error)
+        + _waits(material)
+    )
+
+
+def _waits(material: Material) -> bool:
+    return material.mails not in ("", _NO_MAILS)
 
 
 def sections(material: Material, store: str, language: str) -> list[tuple[str, list[str]]]:
@@ -205,6 +218,8 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
         text["rotten"].format(client=client, count=count, things=counted(count, "damaged thing"))
         for client, count in sorted(material.rotten.items())
     ]
+    if _waits(material):
+        wrong_now.append(text["waits"])
     still_open = [
         text["open_line"].format(
             subject=one.subject, since=words.moment(one.first), total=one.total, times=counted(one.total, "time")

@@ -88,6 +88,7 @@ def test_japanese() -> None:
         ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 1)]},
          "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 1 time)"),
         ({"mails": "Given up, kept in /x:\n  1.mail"}, "Mails:\nGiven up, kept in /x:"),
+        ({"mails": "Given up, kept in /x:\n  1.mail"}, "Wrong now:\nmails do not leave"),
         ({"error": "sudo: a password is required"}, "could not be asked: sudo: a password is required"),
     ],
 )  # fmt: skip
