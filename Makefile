@@ -16,9 +16,11 @@ endif
 .PHONY: help setup lint unit test faults demo demo-down bench bench-quick ansible configure images format lock clean
 
 help: ## List the entry points
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@echo "To work on it:"
+	@sed -n 's/^\([a-z-]*\):[^#]*### /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-setup: ## Install what the lab and the tests need: Debian packages, .venv, images
+setup: ### Install what the lab and the tests need: Debian packages, .venv, images
 	@molecule/shared/system_packages.sh lab
 	@$(MAKE) -s -j2 .venv/.installed images
 
@@ -27,17 +29,17 @@ ansible: .venv/.installed ## Install what the playbooks need, and what tests the
 configure: .venv/.installed ## Ask about VPS and mail, try the answers, write inventory/mine (again: edit it)
 	@ansible-playbook --inventory localhost, playbooks/configure.yml
 
-lint: .venv/.installed ## All linters
+lint: .venv/.installed ### All linters
 	pytest tests/project/test_lint.py
 
-unit: .venv/.installed ## The tests that need no containers
+unit: .venv/.installed ### The tests that need no containers
 	pytest tests/unit tests/templates
 
-test: setup ## Everything: linters, unit tests, the lab, every molecule scenario
+test: setup ### Everything: linters, unit tests, the lab, every molecule scenario
 	@molecule/shared/system_packages.sh lab chromium fonts-noto-cjk
 	pytest tests
 
-faults: setup ## The long rounds of the fault suites
+faults: setup ### The long rounds of the fault suites
 	SEDAI_FAULTS=full pytest tests/faults
 
 demo: setup ## Provision, back up, break, alert, restore; leaves the lab running
@@ -46,28 +48,28 @@ demo: setup ## Provision, back up, break, alert, restore; leaves the lab running
 demo-down: ## Remove what the demo left
 	@$(LAB) down demo
 
-bench: .venv/.installed ## Measure ours beside rsync, restic and others; the results go to docs/performance (hours)
+bench: .venv/.installed ### Measure ours beside rsync, restic and others; the results go to docs/performance (hours)
 	python benchmarks/run.py --output docs/performance
 
-bench-quick: .venv/.installed ## A tenth of it, judged by the recorded bounds (minutes)
+bench-quick: .venv/.installed ### A tenth of it, judged by the recorded bounds (minutes)
 	python benchmarks/run.py --quick
 
-images: ## Build the images that are missing
+images: ### Build the images that are missing
 	@molecule/shared/system_packages.sh lab
 	@$(LAB) images
 
-format: .venv/.installed ## Format the Python files
+format: .venv/.installed ### Format the Python files
 	ruff format .
 	ruff check --fix .
 
-lock: ## Bring requirements.lock up to date with requirements.in
+lock: ### Bring requirements.lock up to date with requirements.in
 	$(PYTHON) -m venv .cache/lock
 	.cache/lock/bin/pip install --quiet --upgrade uv
 	.cache/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
 		--output-file requirements.lock requirements.in
 
-clean: ## Remove this checkout's labs, its .venv and the caches (images stay, for other checkouts)
+clean: ### Remove this checkout's labs, its .venv and the caches (images stay, for other checkouts)
 	@$(LAB) down --all
 	rm -rf .venv .cache .lab .ansible .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

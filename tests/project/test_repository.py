@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -116,3 +117,18 @@ def test_every_role_has_a_scenario_with_tests() -> None:
     for scenario in tested:
         tests = list((PROJECT / "molecule" / scenario).glob("tests/test_*.py"))
         assert tests and any("def test_" in test.read_text(encoding="utf-8") for test in tests), scenario
+
+
+@pytest.mark.parametrize("locale, instead", [("xx_XX.UTF-8", True), ("C.UTF-8", False)])
+def test_a_locale_that_is_not_there_stops_nothing(locale: str, instead: bool) -> None:
+    """ssh brings one along from another machine, and Ansible refuses it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LC_")} | {"LANG": locale}
+    done = subprocess.run(
+        ["make", "--print-data-base", "--dry-run", "help"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ("LC_ALL := C.UTF-8" in done.stdout.splitlines()) is instead
