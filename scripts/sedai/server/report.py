@@ -197,15 +197,12 @@ def compose(material: Material, store: str, language: str) -> Alert:
 def wrong(material: Material) -> int:
     """How many things are wrong, or not over."""
     return (
-        len(material.findings)
-        + len(material.rotten)
-        + len(material.incidents)
-        + bool(material.error)
-        + _waits(material)
+        len(material.findings) + len(material.rotten) + len(material.incidents) + bool(material.error) + waits(material)
     )
 
 
-def _waits(material: Material) -> bool:
+def waits(material: Material) -> bool:
+    """Whether mails wait to be sent."""
     return material.mails not in ("", _NO_MAILS)
 
 
@@ -218,7 +215,7 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
         text["rotten"].format(client=client, count=count, things=counted(count, "damaged thing"))
         for client, count in sorted(material.rotten.items())
     ]
-    if _waits(material):
+    if waits(material):
         wrong_now.append(text["waits"])
     still_open = [
         text["open_line"].format(

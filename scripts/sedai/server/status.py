@@ -17,7 +17,7 @@ from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.facts import ClientFacts, Facts
 from sedai.server.notebook import directory, write_json
-from sedai.server.report import Material, look, sections, with_mails, wrong
+from sedai.server.report import Material, look, sections, waits, with_mails, wrong
 
 _WAIT_SECONDS = 10
 
@@ -116,7 +116,7 @@ def build(material: Material, config: ServerConfig) -> page.Page:
     known = len(material.findings)
     # What has no command of its own follows in words.
     wrong_now, still_open = told[0][1], told[1][1]
-    items += [page.Item(line) for line in wrong_now[known:] if material.rotten]
+    items += [page.Item(line) for line in wrong_now[known:] if material.rotten or waits(material)]
     items += [page.Item(line) for line in still_open if material.incidents or material.error]
     today = datetime.fromtimestamp(facts.now, UTC).date()
     return page.Page(

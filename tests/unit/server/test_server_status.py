@@ -85,6 +85,16 @@ def test_the_page_has_everything(language: str) -> None:
         assert generation.name in html
 
 
+@pytest.mark.parametrize("language, words", [("en", "mails do not leave"), ("ja", "メールが送れていません")])
+def test_mails_that_wait_need_a_look(language: str, words: str) -> None:
+    page = status.build(
+        replace(WELL, mails="Waiting: 1 mail"), ServerConfig(Path("/srv/sedai"), Path("/log"), language=language)
+    )
+    assert not page.well
+    [item] = page.items
+    assert item.text.startswith(words)
+
+
 def test_a_well_server_has_nothing_to_look_at() -> None:
     made = status.build(WELL, CONFIG)
     assert (made.items, made.verdict) == ([], "All is well.")
