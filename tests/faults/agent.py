@@ -126,8 +126,8 @@ class Phases:
         incoming = STORE / "incoming"
         if (incoming / "spent").exists():
             return "publish"
-        if self._generations() - self._before:
-            return "prune"
+        for new in self._generations() - self._before:
+            return "prune" if (STORE / "generations" / new / "generation.json.sig").exists() else "sign"
         if (incoming / "staging/tree").exists():
             return "link"
         return "check" if (incoming / "staging").exists() else "seal"

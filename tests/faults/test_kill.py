@@ -27,8 +27,9 @@ from fault_lab import (
 
 KILLED = -9
 # Who can be killed when. A phase ends where the next begins: `connect` until the gate is asked for the first verb, `scan`
-# and `settle` are the client's own, `seal` to `prune` happen within the server's seal, `sign` hands the signature over,
-# `record` is what the client does then. `ahead` is what the gate leaves running behind its answer to `begin` and `seal`.
+# and `settle` are the client's own (a part of the scan comes before), `seal` to `prune` happen within the server's seal; in
+# `sign` it waits for the signature. `record` is what the client does then. `ahead` is what the gate leaves running behind its
+# answer to `begin` and `seal`.
 VICTIMS = {
     "connect": ("client", "ssh"),
     "begin": ("client", "ssh", "sshd", "gate"),
