@@ -42,11 +42,9 @@ def main() -> ExitCode:
 
         write(build(status, list(context.state.runs()), scripts), arguments.html)
     else:
-        from rich.console import Console
+        from sedai.client.status_table import Terminal, show
 
-        from sedai.client.status_table import show
-
-        show(status, Console(width=None if sys.stdout.isatty() else 120), scripts)
+        show(status, Terminal(width=None if sys.stdout.isatty() else 120), scripts)
     if status.error:
         return ExitCode.NOT_DONE
     return ExitCode.FINDINGS if attention(status) else ExitCode.CLEAN

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from sedai import __version__
-from sedai.core import lock
+from sedai.core import lock, output
 from sedai.core.errors import ConfigError, ExitCode, SedaiError
 from sedai.core.log import open_log
 from sedai.server import ahead, config, freeze, housekeeping, importing, prune, snapshots, status
@@ -148,12 +148,19 @@ def hold(settings: config.ServerConfig, client: str, reason: str | None) -> Exit
     return ExitCode.CLEAN
 
 
-if __name__ == "__main__":
+def ended() -> ExitCode:
+    """How it ended; what went wrong is told."""
     try:
-        sys.exit(main())
+        return main()
     except SedaiError as failure:
         print(failure, file=sys.stderr)
-        sys.exit(failure.exit_code)
+        return failure.exit_code
     except OSError as failure:  # a full or broken disk, say
+        if output.is_unread(failure):
+            raise
         print(f"It could not be done: {failure}", file=sys.stderr)
-        sys.exit(ExitCode.NOT_DONE)
+        return ExitCode.NOT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(output.exit_code(ended))

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sedai import __version__
-from sedai.core import toml
+from sedai.core import output, toml
 from sedai.core.errors import ConfigError, SedaiError, UsageError
 from sedai.core.log import open_log
 from sedai.mail.compose import one_line, text
@@ -157,4 +157,4 @@ def _die(error: SedaiError, status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(output.exit_code(lambda: main(sys.argv[1:])))

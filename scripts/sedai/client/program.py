@@ -22,7 +22,7 @@ from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import Incident, compose, compose_over
 from sedai.client.state import State
-from sedai.core import metrics
+from sedai.core import metrics, output
 from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
 from sedai.core.ping import FAIL, START, SUCCESS, ping
@@ -201,18 +201,23 @@ def _last_good(state: State) -> str:
 def exit_with(work: Callable[[], ExitCode]) -> None:
     """Run a program's main function and end the process; an error before the log is open goes to stderr alone."""
     signal.signal(signal.SIGTERM, _stopped)
+    sys.exit(output.exit_code(lambda: _ended(work)))
+
+
+def _ended(work: Callable[[], ExitCode]) -> ExitCode:
     try:
-        code = work()
+        return work()
     except SedaiError as error:
         print(error, file=sys.stderr)
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
         print("Interrupted; nothing is lost, run it again.", file=sys.stderr)
-        code = ExitCode.NOT_DONE
+        return ExitCode.NOT_DONE
     except Exception as error:
+        if output.is_unread(error):
+            raise
         print(f"Unexpected: {error!r}", file=sys.stderr)
-        code = ExitCode.NOT_DONE
-    sys.exit(code)
+        return ExitCode.NOT_DONE
 
 
 def _stopped(number: int, frame: object) -> None:

@@ -18,6 +18,14 @@ from sedai.client.status_words import LABELS, command, room, title
 from sedai.core.progress import size
 
 
+class Terminal(Console):
+    """Where it is printed."""
+
+    def on_broken_pipe(self) -> None:
+        """That nobody reads on is the program's affair; this rich would end it as if there were findings."""
+        raise BrokenPipeError
+
+
 def show(status: Status, console: Console, scripts: Path) -> None:
     """Print ``status``: what needs a look first, then the generations, the runs, the room, and what is not in it.
 
