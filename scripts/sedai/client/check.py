@@ -83,8 +83,8 @@ def check(context: Context, level: str, generation: str, *, quiet: bool = False)
         "findings": [finding.__dict__ for finding in findings],
     }
     whole = [name for name in verified["checked"] if name not in damaged]
-    lacking = context.state.not_in_backup()
-    return Result([str(finding) for finding in findings], record, whole[-1] if whole else "", notes=lacking)
+    notes = context.state.not_in_backup()
+    return Result([str(finding) for finding in findings], record, whole[-1] if whole else "", notes=notes)
 
 
 def _entries(connection: Connection, generation: str) -> int:
@@ -133,6 +133,14 @@ def unwatched(watch_ran: float | None, server_now: float) -> list[Finding]:
     return [Finding("watch", "", "", f"the server's watch run within {_WATCH_HOURS} h", found)]
 
 
+def lacking(notes: Iterable[str]) -> list[str]:
+    """What a report says of what the newest backup told to lack."""
+    missing, copied_open = wire.apart(notes)
+    return [f"NOT IN THE NEWEST BACKUP: {line}" for line in missing] + [
+        f"COPIED WHILE OPEN, in the newest backup: {line}" for line in copied_open
+    ]
+
+
 def summary(result: Result) -> str:
     """What a person reads at the end of a check."""
     record = result.record
@@ -153,7 +161,7 @@ def summary(result: Result) -> str:
         lines.append(f"{counted(len(record['imported']), 'generation')}, imported from another program and not signed: nobody can "
                      f"tell whether anything was rewritten.")  # fmt: skip
     lines += [f"PROBLEM {line}" for line in result.findings]
-    lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
+    lines += lacking(result.notes)
     lines.append(
         "Everything is as it was sealed." if not result.findings else f"{counted(len(result.findings), 'problem')}."
     )

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from sedai.client import canary, catalog, drill_databases, restore, sample, target, throwaway
+from sedai.client.check import lacking
 from sedai.client.config import ClientConfig, Database
 from sedai.client.connection import Connection
 from sedai.client.databases import scratch
@@ -282,7 +283,7 @@ def summary(result: Result) -> str:
     end = counted(problems, "problem") if problems else "everything came back as it was"
     lines = [f"PROBLEM {line}" for line in result.findings]
     lines += [f"Note: {line}" for line in record["remarks"]]
-    lines += [f"NOT IN THE NEWEST BACKUP: {line}" for line in result.notes]
+    lines += lacking(result.notes)
     lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
     lines.append(f"Restored {', '.join(parts)} in {_duration(record['seconds']['all'])}; {end}.")
     sample = f"--generation {record['generation']} --seed {record['seed']} --files {record['most_files']}"

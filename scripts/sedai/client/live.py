@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import re
 import stat as st
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sedai.core import wire
+
 _MOUNTS = Path("/proc/self/mountinfo")
+SQLITE = "SQLite"
 _SQLITE_HEADER = b"SQLite format 3\0"
+# So many of several paths are named.
+_MOST_NAMED = 3
 # The name by which a data directory is known.
 _MARKS = {b"ibdata1": "MariaDB/MySQL", b"WiredTiger.wt": "MongoDB", b"dump.rdb": "Redis", b"appendonlydir": "Redis",
           b"appendonly.aof": "Redis"}  # fmt: skip
@@ -31,7 +37,7 @@ def recognise(path: bytes, name: bytes, location: bytes) -> Live | None:
         # Each database below has one too.
         return Live("PostgreSQL", directory) if os.path.isdir(os.path.dirname(location) + b"/global") else None
     if name.endswith(b"-wal"):
-        return Live("SQLite", path[:-4]) if _is_sqlite(location[:-4]) else None
+        return Live(SQLITE, path[:-4]) if _is_sqlite(location[:-4]) else None
     return None
 
 
@@ -57,6 +63,20 @@ def sort_out(found: list[Live], dumped: list[Path], accepted: tuple[Path, ...]) 
         path = Path(os.fsdecode(b"/" + live.path))
         (accepted_ones if any(path.is_relative_to(place) for place in accepted) else open_ones).append(live)
     return open_ones, accepted_ones
+
+
+def names(paths: Sequence[bytes]) -> str:
+    """The first of ``paths`` (at least one) by name, and how many more there are."""
+    shown = ", ".join(f"/{wire.text(path)}" for path in paths[:_MOST_NAMED])
+    return f"{shown} and {len(paths) - _MOST_NAMED:,} more" if len(paths) > _MOST_NAMED else shown
+
+
+def told(found: Iterable[Live]) -> list[str]:
+    """What a report lists of ``found``, one line for each kind: they are in the backup, as copies."""
+    by_kind: dict[str, list[bytes]] = {}
+    for live in found:
+        by_kind.setdefault(live.kind, []).append(live.path)
+    return [f"{wire.COPIED_OPEN}{names(paths)}: live files of {kind}, not dumped" for kind, paths in by_kind.items()]
 
 
 def missing_mounts(fstab: str, sources: tuple[Path, ...]) -> list[Path]:

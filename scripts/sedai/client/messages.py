@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sedai.core import wire
 from sedai.core.counted import counted
 
 
@@ -12,7 +13,7 @@ from sedai.core.counted import counted
 class Incident:
     """Something a person must hear of. ``kind`` is a key of the tables below; ``details`` are lines for people.
 
-    ``left_out``: what is not in the backup because the person said so.
+    ``left_out``: what is not in the backup because the person said so. ``advice``: what to do before ``command``, in words.
     """
 
     kind: str
@@ -20,6 +21,7 @@ class Incident:
     last_good: str
     command: str
     left_out: Sequence[str] = ()
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ _LABELS = {
         "none": "none is known",
         "next": "Run this next",
         "left_out": "Not in the newest backup",
+        "copied_open": "In the newest backup, but copied while open",
+        "then": "Then on this machine:",
         "more": "… and {count} more; the log file has all of them: {log}",
     },
     "ja": {
@@ -103,6 +107,8 @@ _LABELS = {
         "none": "不明",
         "next": "次に実行するコマンド",
         "left_out": "最新のバックアップに含まれないもの",
+        "copied_open": "最新のバックアップに含まれるが、使用中にコピーされたもの",
+        "then": "続いて、このマシンで:",
         "more": "… ほか {count} 件。すべてログファイルにあります: {log}",
     },
 }
@@ -149,10 +155,19 @@ def compose(incident: Incident, client: str, log_file: str, language: str) -> Al
     if len(incident.details) > len(shown):
         shown.append(labels["more"].format(count=len(incident.details) - len(shown), log=log_file))
     parts = (
-        (labels["next"], incident.command),
+        (
+            labels["next"],
+            "\n".join([incident.advice, labels["then"], incident.command] if incident.advice else [incident.command]),
+        ),
         (labels["what"], "\n".join(shown)),
         (labels["means"], _MEANINGS[language][incident.kind]),
         (labels["last"], incident.last_good or labels["none"]),
-        *(((labels["left_out"], "\n".join(incident.left_out[:_SHOWN_DETAILS])),) if incident.left_out else ()),
+        *_not_as_it_should_be(incident.left_out, labels),
     )
     return Alert(subject, "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n")
+
+
+def _not_as_it_should_be(left_out: Sequence[str], labels: Mapping[str, str]) -> list[tuple[str, str]]:
+    missing, copied_open = wire.apart(left_out)
+    parts = ((labels["left_out"], missing), (labels["copied_open"], copied_open))
+    return [(title, "\n".join(lines[:_SHOWN_DETAILS])) for title, lines in parts if lines]

@@ -165,7 +165,7 @@ class _Planning:
         """What a person may believe to be safe, and is not."""
         unprotected, accepted = live.sort_out(scan.live, self.staged.live, self.config.backup.accept_live)
         found.problems += [Problem("live_database", each.path, each.kind) for each in unprotected]
-        found.left_out += [f"/{wire.text(each.path)}: live files of {each.kind}, not dumped" for each in accepted]
+        found.left_out += live.told(accepted)
         found.left_out += [f"/{wire.text(path)}: another file system" for path in scan.not_entered]
         found.left_out += self.staged.left_out
         sources = tuple(source.path for source in self.config.sources)

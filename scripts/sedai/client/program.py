@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from logging import Logger
 from pathlib import Path
@@ -45,7 +45,8 @@ class Result:
 
     ``last_good``: the newest generation known to be whole, where the program knows better than the run records.
     ``incident``: why the run counts as failed though its work was done; a key of the messages.
-    ``notes``: what a report lists without being a finding. ``idle``: nothing was done, so that nothing is over by it.
+    ``notes``: what a report lists without being a finding. ``advice``: by language, what to do before the command is run
+    again. ``idle``: nothing was done, so that nothing is over by it.
     """
 
     findings: Sequence[str] = ()
@@ -53,6 +54,7 @@ class Result:
     last_good: str | None = None
     incident: str = ""
     notes: Sequence[str] = ()
+    advice: Mapping[str, str] = field(default_factory=dict)
     idle: bool = False
 
 
@@ -162,7 +164,8 @@ def carry_out(
     last_good = _last_good(context.state) if result.last_good is None else result.last_good
     if code is not ExitCode.CLEAN:
         kind = f"{name}_findings" if code is ExitCode.FINDINGS else f"{name}_failed"
-        incident = Incident(result.incident or kind, lines, last_good, command, result.notes)
+        advice = result.advice.get(config.language, "")
+        incident = Incident(result.incident or kind, lines, last_good, command, result.notes, advice)
         alert = compose(incident, config.client, str(config.log_file), config.language)
         context.outbox.send(replace(alert, incident=key), config)
     elif result.idle:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sedai.client import backup
+from sedai.client import advice, backup
 from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
 from sedai.client.databases.lasting import places
 from sedai.client.databases.notes import Notes
-from sedai.client.describe import describe
+from sedai.client.describe import lines
 from sedai.client.program import Context, Result
 from sedai.client.rehash import rehash
 from sedai.client.stage import look, stage
@@ -66,13 +66,14 @@ def back_up(
     late = [] if dry_run else _after(context)
     for path in outcome.vanished:
         context.log.info("vanished while it was backed up: /%s", path)
-    findings = [*map(describe, outcome.problems), *late]
+    findings = [*lines(outcome.problems), *late]
     record = _record(outcome, dry_run) | {
         "databases": [_database(notes) for notes in staged.notes],
         "canary": {"unmade": staged.unmade},
         "rehashed": {"files": rehashed.files, "bytes": rehashed.bytes},
     }
-    return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out)
+    return Result(findings, record, incident="after_failed" if late else "", notes=outcome.left_out,
+                  advice=advice.own_settings(outcome.problems, context.config.databases))  # fmt: skip
 
 
 def _refuse_unknown(config: ClientConfig, forget: Sequence[str]) -> None:
@@ -143,7 +144,7 @@ def summary(result: Result) -> str:
         return ""
     tally = record["plan"]
     if record["dry_run"]:
-        lines = [
+        told = [
             (
                 f"Would send {tally['new']} new and {tally['modified']} changed entries "
                 f"({counted(tally['send_files'], 'file')}, {size(tally['send_bytes'])} to look through), "
@@ -151,7 +152,7 @@ def summary(result: Result) -> str:
             )
         ]
     else:
-        lines = [
+        told = [
             f"Generation {record['generation']}: {counted(record['files'], 'file')}, {size(record['bytes'])}.",
             (
                 f"{tally['new']} new, {tally['modified']} changed, {tally['removed']} removed, {tally['unchanged']} unchanged "
@@ -159,20 +160,23 @@ def summary(result: Result) -> str:
             ),
         ]
         if record["pruned"]:
-            lines.append(f"Pruned: {', '.join(record['pruned'])}.")
+            told.append(f"Pruned: {', '.join(record['pruned'])}.")
         if record["vanished"] or record["changed_while_read"]:
-            lines.append(
+            told.append(
                 f"While it ran {counted(record['vanished'], 'file')} vanished and {record['changed_while_read']} kept changing."
             )
     rehashed = record.get("rehashed", {"files": 0})
     if rehashed["files"]:
-        lines.append(
+        told.append(
             f"Read again of what did not change: {counted(rehashed['files'], 'file')} ({size(rehashed['bytes'])})."
         )
     if record["databases"]:
         rows = sum(database["rows"] for database in record["databases"])
-        lines.append(f"With {counted(len(record['databases']), 'database dump')} ({counted(rows, 'row')}).")
-    lines += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
-    lines += [f"NOT IN THIS BACKUP, as configured: {line}" for line in result.notes]
-    lines += [f"FINDING: {line}" for line in result.findings]
-    return "\n".join(lines) + "\n"
+        told.append(f"With {counted(len(record['databases']), 'database dump')} ({counted(rows, 'row')}).")
+    told += [f"This machine can't have it: {line}" for line in record["canary"]["unmade"]]
+    left_out, copied_open = wire.apart(result.notes)
+    told += [f"NOT IN THIS BACKUP, as configured: {line}" for line in left_out]
+    told += [f"COPIED WHILE OPEN, as configured: {line}" for line in copied_open]
+    told += [f"FINDING: {line}" for line in result.findings]
+    told += [result.advice["en"]] if result.advice else []
+    return "\n".join(told) + "\n"

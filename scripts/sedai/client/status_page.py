@@ -12,7 +12,7 @@ from sedai.client import catalog
 from sedai.client.runs import PROGRAMS, program
 from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
-from sedai.core import page
+from sedai.core import page, wire
 from sedai.core.errors import ExitCode
 from sedai.core.progress import size
 
@@ -104,8 +104,9 @@ def _notes(status: Status, words: Mapping[str, Any]) -> list[tuple[str, Sequence
     notes: list[tuple[str, Sequence[str]]] = []
     if "total_bytes" in status.server:
         notes.append((words["disk_title"], [room(status)]))
-    notes.append((words["lacks"], status.not_in_backup or [words["nothing"]]))
-    return notes
+    missing, copied_open = wire.apart(status.not_in_backup)
+    notes.append((words["lacks"], missing or [words["nothing"]]))
+    return [*notes, (words["copied_open"], copied_open)] if copied_open else notes
 
 
 def _moment(seconds: float) -> str:

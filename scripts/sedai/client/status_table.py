@@ -15,6 +15,7 @@ from sedai.client import catalog
 from sedai.client.runs import PROGRAMS
 from sedai.client.status import Status, attention
 from sedai.client.status_words import LABELS, command, room, title
+from sedai.core import wire
 from sedai.core.progress import size
 
 
@@ -43,10 +44,9 @@ def show(status: Status, console: Console, scripts: Path) -> None:
     console.print(_runs(status, words))
     if "total_bytes" in status.server:
         console.print(Text(f"{words['disk_title']}: {room(status)}"))
-    if status.not_in_backup:
-        console.print(Text(f"{words['lacks']}:"))
-        for line in status.not_in_backup:
-            console.print(Text(f"- {line}"))
+    for name, lines in zip(("lacks", "copied_open"), wire.apart(status.not_in_backup), strict=True):
+        if lines:
+            console.print(Text("\n- ".join([f"{words[name]}:", *lines])))
 
 
 def _generations(status: Status, words: Mapping[str, Any]) -> Table:

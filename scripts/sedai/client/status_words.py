@@ -110,6 +110,7 @@ LABELS = {
         "shareable": "; about {bytes} less would be used on XFS or btrfs, where big files that change a little share what "
         "stays the same",
         "lacks": "Not in the newest backup",
+        "copied_open": "In the newest backup, but copied while open",
         "exit": ("clean", "findings", "usage or configuration", "not done"),
         "backup": "backup",
         "check": "check",
@@ -152,6 +153,7 @@ LABELS = {
         "days": "、1 日 {daily} のペースで約 {days} 日分",
         "shareable": "。XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)",
         "lacks": "最新のバックアップに含まれないもの",
+        "copied_open": "最新のバックアップに含まれるが、使用中にコピーされたもの",
         "exit": ("正常", "問題あり", "使い方または設定の誤り", "未完了"),
         "backup": "バックアップ",
         "check": "チェック",

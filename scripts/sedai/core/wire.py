@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, NamedTuple
 
 from sedai.core import manifest
@@ -26,6 +26,8 @@ _SEALED, _UNSTABLE, _REMOVED = b"+", b"~", b"-"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
 CLOCK_TOLERANCE_SECONDS = 300
+# So begins what a backup says of files that are in it, but were open while they were copied.
+COPIED_OPEN = "copied while open: "
 # A path that stands in rsync's command line as it is, whatever quotes it on the way.
 PLAIN_PATH = r"[A-Za-z0-9_.][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_.][A-Za-z0-9_.-]*)*"
 # What the gate reads out of a generation at once, and what it answers for the rest; see server/reading.py.
@@ -106,6 +108,13 @@ def text(path: bytes) -> str:
     if shown.isprintable():
         return shown
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+
+
+def apart(lines: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Of ``lines`` about a backup those on what is not in it, and those on what was copied while it was open."""
+    told = list(lines)
+    open_ones = [line.removeprefix(COPIED_OPEN) for line in told if line.startswith(COPIED_OPEN)]
+    return [line for line in told if not line.startswith(COPIED_OPEN)], open_ones
 
 
 def pack(path: bytes) -> str:

@@ -10,7 +10,9 @@ from itertools import groupby
 _HEADED = re.compile(r"(?:\A|\n\n)[^\n]*[^\s:]:\n(?=[^\n])")
 # Paths alone are findings, not commands.
 _COMMAND = re.compile(
-    r"(?:~?/\S*\.(?:py|sh)\b|sudo |ssh |timedatectl|crontab |systemctl |df |ls |findmnt |dmesg |tail |journalctl )"
+    r"(?:~?/\S*\.(?:py|sh)\b|sudo |ssh |timedatectl|crontab |systemctl |df |ls |findmnt |dmesg |tail |journalctl |"
+    # and what is to be written into the inventory
+    r"ansible-playbook |backup_client_\w+:|  - )"
 )
 _FONT = "font:16px/1.5 system-ui,sans-serif"
 _CODE = "font:14px/1.5 ui-monospace,monospace;padding:8px 12px;border-left:3px solid #2f6f8f;white-space:pre-wrap"

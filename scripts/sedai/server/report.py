@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from logging import Logger
 
+from sedai.core import wire
 from sedai.core.counted import counted
 from sedai.core.errors import ProcessError
 from sedai.core.process import run
@@ -44,6 +45,7 @@ _WORDS = {
         "calendar": "Backups by day (UTC)",
         "failed": "failed",
         "lacks": "Not in the newest backups",
+        "copied_open": "In the newest backups, but copied while open",
         "disk": "Disk of {store}",
         "room": "{free} of {total} free ({percent} % used)",
         "days": ", enough for {days} days, not counting what pruning frees",
@@ -74,6 +76,7 @@ _WORDS = {
         "calendar": "日別のバックアップ数 (UTC)",
         "failed": "失敗",
         "lacks": "最新のバックアップに含まれないもの",
+        "copied_open": "最新のバックアップに含まれるが、使用中にコピーされたもの",
         "disk": "{store} のディスク",
         "room": "{total} のうち空き {free} (使用率 {percent} %)",
         "days": "、約 {days} 日分 (古い世代の削除で空く分は含まない)",
@@ -225,6 +228,7 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
     ]
     if material.error:
         still_open.append(text["unknown"].format(error=material.error))
+    missing, copied_open = _lacks(material.facts.clients)
     parts = [
         (text["wrong_now"], wrong_now),
         (text["open"], still_open),
@@ -233,7 +237,8 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
             text["calendar"],
             [_calendar(client, material.facts.now, language) for client in material.facts.clients if client.days],
         ),
-        (text["lacks"], [line for client in material.facts.clients for line in _lacks(client)]),
+        (text["lacks"], missing),
+        *(((text["copied_open"], copied_open),) if copied_open else ()),
         (text["disk"].format(store=store), [_room(material.facts, language), *_shareable(material.facts, language)]),
         (text["scrub"], [_scrubbed(material.whole_since, language)]),
     ]
@@ -273,8 +278,15 @@ def _day(seconds: float) -> str:
     return words.moment(seconds)[:10]
 
 
-def _lacks(client: ClientFacts) -> list[str]:
-    return [f"{client.name}: {line}" for line in client.whole[-1].not_in_backup] if client.whole else []
+def _lacks(clients: Iterable[ClientFacts]) -> tuple[list[str], list[str]]:
+    """What is not in the newest generations, and what was copied into them while it was open."""
+    missing: list[str] = []
+    copied_open: list[str] = []
+    for client in clients:
+        told = wire.apart(client.whole[-1].not_in_backup if client.whole else ())
+        for lines, found in zip((missing, copied_open), told, strict=True):
+            lines += [f"{client.name}: {line}" for line in found]
+    return missing, copied_open
 
 
 def _room(facts: Facts, language: str) -> str:

@@ -71,6 +71,13 @@ def test_every_end_has_its_code_its_record_and_its_alert(
         assert (waiting[0]["incident"], waiting[0]["resolved"]) == ("backup", "")
 
 
+def test_what_a_finding_needs_is_told_before_the_command(context: Context) -> None:
+    result = Result(["x"], advice={"en": "Write this:\n  - x", "ja": "次のように書きます:"})
+    carry_out("backup", context, lambda: result, "run-this")
+    [alert] = [json.loads(path.read_text()) for path in context.outbox.waiting()]
+    assert "Write this:\n  - x\nThen on this machine:\nrun-this\n" in alert["body"]
+
+
 def incidents(context: Context) -> list[tuple[str, str]]:
     """What waits for the server: of each alert its incident, and the one that is over."""
     alerts = [json.loads(path.read_text()) for path in context.outbox.waiting()]

@@ -13,9 +13,10 @@ from sedai.client.alerts import Outbox
 from sedai.client.backup import Outcome
 from sedai.client.config import Backup, ClientConfig, Database, Server, Source
 from sedai.client.databases.notes import Notes
+from sedai.client.describe import describe
 from sedai.client.plan import Tally
 from sedai.client.program import Context, Result
-from sedai.client.run_backup import back_up, describe, summary
+from sedai.client.run_backup import back_up, summary
 from sedai.client.scan import Problem
 from sedai.client.stage import Staged
 from sedai.client.state import State

@@ -109,6 +109,14 @@ def test_what_is_not_in_it_is_shown() -> None:
     )
 
 
+def test_what_was_copied_while_it_was_open_is_shown_apart() -> None:
+    told = ("/x is missing", "copied while open: /a.db: live files of SQLite, not dumped")
+    text = shown(replace(WELL, not_in_backup=told), "en")
+    assert "Not in the newest backup:\n- /x is missing\n" in text
+    assert "In the newest backup, but copied while open:\n- /a.db: live files of SQLite, not dumped\n" in text
+    assert "Not in the newest backup" not in shown(replace(WELL, not_in_backup=told[1:]), "en")
+
+
 def test_programs_get_all_of_it() -> None:
     table = json.loads(json.dumps(replace(WELL, waiting=1).table()))
     assert table["schema"] == 1

@@ -181,3 +181,13 @@ def test_what_the_newest_backup_lacks_is_told_every_week(language: str, title: s
     body = compose(replace(WELL, facts=facts), "/srv/sedai", language).body
     assert f"{title}:\nlaptop: /var/lib/redis holds live files\n" in body
     assert "/old" not in body
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "copied while open"), ("ja", "使用中にコピーされたもの")])
+def test_what_was_copied_while_it_was_open_is_not_told_as_missing(language: str, title: str) -> None:
+    told = ("/x is missing", "copied while open: /a.db: live files of SQLite, not dumped")
+    client = replace(LAPTOP, generations=(replace(LAPTOP.generations[1], not_in_backup=told),))
+    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(client,))), "/srv/sedai", language).body
+    assert ":\nlaptop: /x is missing\n\n" in body
+    assert f"{title}:\nlaptop: /a.db: live files of SQLite, not dumped\n\n" in body
+    assert title not in compose(WELL, "/srv/sedai", language).body
