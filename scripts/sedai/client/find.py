@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sedai.client import catalog
 from sedai.client.connection import Connection
-from sedai.client.nearest import nearest
+from sedai.client.nearest import has_word, nearest
 from sedai.client.program import Context
 from sedai.client.state import State
 from sedai.core import manifest, wire
@@ -183,7 +184,15 @@ def _nothing(pattern: bytes, connection: Connection, state: State) -> UsageError
             near = nearest(plain, map(manifest.line_path, manifest.read(path)))
     except IntegrityError:
         pass  # names are only a help; the check tells what is wrong with the manifest
-    return UsageError(f"No file in any generation fits '{wire.text(pattern)}'.", near_names(near))
+    return UsageError(f"No file in any generation fits '{wire.text(pattern)}'.", _part_of_a_name(plain, near))
+
+
+def _part_of_a_name(plain: bytes, near: Sequence[bytes]) -> str:
+    """The hint where nothing fits; a person may not know that a pattern has to fit the whole name."""
+    word = plain.rpartition(b"/")[2]
+    if any(has_word(path, word) and word in path.rpartition(b"/")[2] for path in near):
+        return f"Part of a name? Try: restore_data.py find {shlex.quote(f'*{wire.text(word)}*')}. {near_names(near)}"
+    return near_names(near)
 
 
 def near_names(near: Iterable[bytes]) -> str:

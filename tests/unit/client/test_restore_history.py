@@ -115,6 +115,9 @@ def test_what_changed(change: dict[str, Any], what: tuple[str, ...] | None) -> N
         (b"srv/host", [b"srv/hosts", b"etc/hosts"]),
         (b"quite different", []),
         (b"caf\xe9", [b"srv/caff\xe9"]),
+        (b"tax", [b"home/Tax 2025.txt", b"home/awx"]),
+        (b"ta", []),
+        ("税".encode(), ["home/確定申告と税金.txt".encode()]),
     ],
 )
 def test_nearest_names(wanted: bytes, expected: list[bytes]) -> None:
@@ -126,6 +129,9 @@ def test_nearest_names(wanted: bytes, expected: list[bytes]) -> None:
         b"etc/ssh/sshd_config",
         b"srv/caff\xe9",
         b"srv/hosts",
+        b"home/awx",
+        b"home/Tax 2025.txt",
+        "home/確定申告と税金.txt".encode(),
     ]
     assert nearest(wanted, there)[: len(expected)] == expected
     assert bool(nearest(wanted, there)) == bool(expected)
@@ -169,6 +175,20 @@ class TestThroughTheGate:
             run(find, pair, pattern="source/notes.txt")
         with pytest.raises(UsageError, match="1 to 4096 bytes"):
             run(find, pair, pattern="x" * 4097)
+
+    @pytest.mark.parametrize("pattern", ["otes", "{source}/otes", "otes*"])
+    def test_part_of_a_name_is_shown_how(self, pair: Pair, pattern: str) -> None:
+        with pytest.raises(UsageError) as refused:
+            run(find, pair, pattern=pattern.format(source=pair.source))
+        assert refused.value.hint == (
+            f"Part of a name? Try: restore_data.py find '*otes*'. Near names: {pair.source}/notes.txt."
+        )
+
+    @pytest.mark.parametrize("pattern", ["OTES", "zebra"])
+    def test_what_would_find_nothing_is_not_named(self, pair: Pair, pattern: str) -> None:
+        with pytest.raises(UsageError) as refused:
+            run(find, pair, pattern=pattern)
+        assert "Part of a name?" not in refused.value.hint
 
     def test_a_manifest_that_can_not_be_read_is_named(self, pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
         pair.store.manifest(pair.store.find(self.generations[0])).write_bytes(b"")
