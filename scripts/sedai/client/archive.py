@@ -58,10 +58,21 @@ class Archive:
             paths = map(manifest.line_path, manifest.read(lines))
             found = [path for path in paths if path.startswith(place + b"/") and path.endswith(noted.SUFFIX.encode())]
         if not found:
-            raise UsageError(
-                f"The generation {generation} has no dumps of databases.", "Name another one with --generation."
-            )
+            raise self._without_dumps(generation)
         return found
+
+    def _without_dumps(self, generation: str) -> UsageError:
+        if not self.config.databases:
+            return UsageError(
+                f"No database is configured (backup_client_databases), and the generation {generation} has no dumps.",
+                "Name the database in inventory/mine/group_vars/backup_clients/own.yml, run `ansible-playbook site.yml`, then "
+                "backup_data.py. If an earlier generation has it, name that with --generation; a database's files come back "
+                "as they were copied with `restore`.",
+            )
+        hint = "Name another one with --generation."
+        if len(catalog.generations(self.connection)) == 1:
+            hint = "There is no other one yet: backup_data.py makes one with dumps, or says why it can't."
+        return UsageError(f"The generation {generation} has no dumps of databases.", hint)
 
     def dump(self, notes: Notes) -> Path:
         """The dump of ``notes``, brought back and compared with its digest.
