@@ -1,4 +1,4 @@
-"""The words of alert mails, in English and Japanese: what happened, what it means, the last good generation, what to run."""
+"""The words of alert mails, in English and Japanese: what happened, what it means, what is without findings, what to run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ _LABELS = {
     "en": {
         "what": "What happened",
         "means": "What it means for the data",
-        "last": "Last good generation",
+        "last": "Last generation without findings",
         "none": "none is known",
         "next": "Run this next",
         "left_out": "Not in the newest backup",
@@ -103,7 +103,7 @@ _LABELS = {
     "ja": {
         "what": "何が起きたか",
         "means": "データへの影響",
-        "last": "最後の正常な世代",
+        "last": "問題のない最後の世代",
         "none": "不明",
         "next": "次に実行するコマンド",
         "left_out": "最新のバックアップに含まれないもの",
@@ -117,12 +117,12 @@ _OVER = {
     "en": {
         "subject": "[sedai] {client}: {program} is clean again",
         "body": "The last run of `{program}` was clean.",
-        "last": "Last good generation",
+        "last": "Last generation without findings",
     },
     "ja": {
         "subject": "[sedai] {client}: {program} 復旧",
         "body": "直近の {program} は正常に終了しました。",
-        "last": "最後の正常な世代",
+        "last": "問題のない最後の世代",
     },
 }
 _PROGRAMS = {

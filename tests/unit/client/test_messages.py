@@ -1,4 +1,4 @@
-"""Alert mails: what happened, what it means, the last good generation, what to run; in both languages."""
+"""Alert mails: what happened, what it means, the last generation without findings, what to run; in both languages."""
 
 from __future__ import annotations
 
@@ -55,3 +55,13 @@ def test_what_the_person_left_out_is_told_apart_and_last(language: str) -> None:
     assert body.index("run-this") < body.index(f"{title}:\n{left_out[0]}\n")
     assert left_out[49] in body and left_out[50] not in body
     assert title not in compose(Incident("backup_findings", ["x"], "g", "c"), "laptop", "/log", language).body
+
+
+@pytest.mark.parametrize(
+    ("language", "title"), [("en", "Last generation without findings"), ("ja", "問題のない最後の世代")]
+)
+def test_the_generation_is_called_what_it_is(language: str, title: str) -> None:
+    """The newest one may be whole, but sealed with findings."""
+    mail = compose(Incident("backup_findings", ["x"], "G1", "c"), "laptop", "/log", language)
+    over = messages.compose_over("backup", "backup", "laptop", "G1", language)
+    assert f"\n{title}:\nG1\n" in mail.body and f"\n{title}:\nG1\n" in over.body
