@@ -10,6 +10,8 @@ from sedai.core.progress import size
 
 # To move a store to another file system is work.
 _WORTH_A_WORD = 1 << 30
+# Ten years: who has more than that wants no figure.
+_MANY_DAYS = 3652
 _ON_SERVER = "sudo /usr/local/lib/sedai/sedai_server.py"
 
 _TITLES = {
@@ -107,6 +109,7 @@ LABELS = {
         "disk_title": "Server's disk",
         "disk": "{free} of {total} free",
         "days": ", enough for about {days} days at {daily} a day",
+        "years": ", enough for more than 10 years at {daily} a day",
         "shareable": "; about {bytes} less would be used on XFS or btrfs, where big files that change a little share what "
         "stays the same",
         "lacks": "Not in the newest backup",
@@ -151,6 +154,7 @@ LABELS = {
         "disk_title": "サーバーのディスク",
         "disk": "{total} のうち空き {free}",
         "days": "、1 日 {daily} のペースで約 {days} 日分",
+        "years": "、1 日 {daily} のペースで 10 年分以上",
         "shareable": "。XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)",
         "lacks": "最新のバックアップに含まれないもの",
         "copied_open": "最新のバックアップに含まれるが、使用中にコピーされたもの",
@@ -188,7 +192,8 @@ def room(status: Status) -> str:
     words, server, days = LABELS[status.language], status.server, status.days_left
     text = str(words["disk"]).format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
     if days is not None:
-        text += str(words["days"]).format(days=f"{days:.0f}", daily=size(round(status.daily_bytes)))
+        span = words["days" if days < _MANY_DAYS else "years"]
+        text += str(span).format(days=f"{days:.0f}", daily=size(round(status.daily_bytes)))
     if status.shareable_bytes >= _WORTH_A_WORD:
         text += str(words["shareable"]).format(bytes=size(status.shareable_bytes))
     return text

@@ -26,6 +26,8 @@ _CALENDAR_DAYS = 14
 _NO_MAILS = "No mail waits."
 # To move a store to another file system is work.
 _WORTH_A_WORD = 1 << 30
+# Ten years: who has more than that wants no figure.
+_MANY_DAYS = 3652
 
 _WORDS = {
     "en": {
@@ -49,6 +51,7 @@ _WORDS = {
         "disk": "Disk of {store}",
         "room": "{free} of {total} free ({percent} % used)",
         "days": ", enough for {days} days, not counting what pruning frees",
+        "years": ", enough for more than 10 years",
         "shareable": "About {bytes} less would be used on XFS or btrfs: big files that change a little share there what stays the "
         "same.",
         "no_room": "can't be asked",
@@ -80,6 +83,7 @@ _WORDS = {
         "disk": "{store} のディスク",
         "room": "{total} のうち空き {free} (使用率 {percent} %)",
         "days": "、約 {days} 日分 (古い世代の削除で空く分は含まない)",
+        "years": "、10 年分以上",
         "shareable": "XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)。",
         "no_room": "確認できません",
         "scrub": "すべての保存ファイルの読み取り検査",
@@ -298,7 +302,10 @@ def _room(facts: Facts, language: str) -> str:
         free=words.size(disk.free), total=words.size(disk.total), percent=f"{used_percent(disk):.0f}"
     )
     daily = growth(facts)
-    return room + (text["days"].format(days=f"{disk.free / daily:.0f}") if daily > 0 else "")
+    if daily <= 0:
+        return room
+    days = disk.free / daily
+    return room + (text["days"].format(days=f"{days:.0f}") if days < _MANY_DAYS else text["years"])
 
 
 def _shareable(facts: Facts, language: str) -> list[str]:

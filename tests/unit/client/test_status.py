@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -79,6 +80,15 @@ def test_how_long_the_room_lasts() -> None:
     alone = replace(WELL, generations=WELL.generations[:1])
     assert (alone.daily_bytes, alone.days_left) == (0.0, None)
     assert "enough for about 100 days at 1.0 GiB a day" in shown(WELL, "en")
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "enough for more than 10 years at"), ("ja", "10 年分以上")])
+def test_no_figure_is_given_for_more_than_ten_years(language: str, words: str) -> None:
+    for free, many in ((3600 * GIB, False), (3700 * GIB, True)):
+        server = dict(WELL.server) | {"free_bytes": free, "total_bytes": 4000 * GIB}
+        text = status_words.room(replace(WELL, server=server, language=language))
+        assert (words in text) is many
+        assert bool(re.search(r"\d{4} (?:days|日)", text)) is not many
 
 
 @pytest.mark.parametrize(

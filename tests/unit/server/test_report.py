@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from server_samples import DAY, DESK, GIB, LAPTOP, NOW, WELL
 from sedai.core.errors import ConfigError, ExitCode, ProcessError
 from sedai.server import housekeeping
 from sedai.server.config import ClientRules, ServerConfig, Watch
-from sedai.server.facts import Facts
+from sedai.server.facts import Disk, Facts
 from sedai.server.judge import Finding
 from sedai.server.report import Material, OpenIncident, compose, report
 from sedai.server.store import ClientStore
@@ -40,6 +41,15 @@ def test_all_is_well() -> None:
         "Mails:\nNo mail waits.",
     ):
         assert line in mail.body
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", ", enough for more than 10 years"), ("ja", "、10 年分以上")])
+def test_no_figure_is_given_for_more_than_ten_years(language: str, words: str) -> None:
+    """2 GiB a day."""
+    for free, many in ((7200 * GIB, False), (7400 * GIB, True)):
+        facts = replace(WELL.facts, disk=Disk(8000 * GIB, free, 100, 50))
+        body = compose(replace(WELL, facts=facts), "/srv/sedai", language).body
+        assert (f"{words}\n" in body, bool(re.search(r"3\d{3} (?:days|日)", body))) == (many, not many)
 
 
 def test_a_run_of_today_has_not_failed_yet() -> None:
