@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ from sedai.client.config import Server
 from sedai.core import wire
 from sedai.core.errors import (
     LockedError,
+    NoAnswerError,
     ProcessError,
     ProtocolError,
     SedaiError,
@@ -27,6 +29,8 @@ from sedai.core.process import environment, run
 
 HOST_ALIAS = "sedai-server"
 SSH_FAILED = 255
+# What ssh says where a machine is off, or nobody listens there.
+_NO_ANSWER = re.compile(r"Connection refused|timed out|No route to host")
 
 # What the gate calls its refusals.
 KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError, "protocol": ProtocolError}
@@ -333,10 +337,13 @@ def _ignore(answer: dict[str, Any]) -> None:
 def _unreachable(server: Server, complaint: str) -> UnreachableError:
     # By the same way: what a jump host has to say is told by hand alone, as ssh keeps it to itself for a master connection.
     way = "".join(f"-o {shlex.quote(option)} " for option in server.ssh_options)
-    return UnreachableError(
+    kind, question = UnreachableError, ""
+    if _NO_ANSWER.search(complaint):
+        kind, question = NoAnswerError, "Is the server switched on, and on the network?\n"
+    return kind(
         f"The server can't be reached as {server.account}@{server.host} port {server.port}: "
         f"{complaint or 'the connection broke'}",
-        f"Try: ssh {way}-p {server.port} -i {server.identity_file} -o UserKnownHostsFile={server.known_hosts_file} "
+        f"{question}Try: ssh {way}-p {server.port} -i {server.identity_file} -o UserKnownHostsFile={server.known_hosts_file} "
         f"{server.account}@{server.host} status",
     )
 

@@ -113,6 +113,12 @@ _LABELS = {
     },
 }
 
+# What a person looks at first where nothing answers.
+IS_IT_ON = {
+    "en": "Is the server switched on, and on the network? Has it still the same address? Look there first.",
+    "ja": "サーバーの電源は入っていて、ネットワークにつながっていますか。アドレスも変わっていないか、まず確認してください。",
+}
+
 _OVER = {
     "en": {
         "subject": "[sedai] {client}: {program} is clean again",

@@ -20,10 +20,10 @@ from sedai.client import config as configuration
 from sedai.client import metrics as figures
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
-from sedai.client.messages import Incident, compose, compose_over
+from sedai.client.messages import IS_IT_ON, Incident, compose, compose_over
 from sedai.client.state import State
 from sedai.core import metrics, output
-from sedai.core.errors import ExitCode, LockedError, PausedError, SedaiError, StoppedError
+from sedai.core.errors import ExitCode, LockedError, NoAnswerError, PausedError, SedaiError, StoppedError
 from sedai.core.log import open_log
 from sedai.core.ping import FAIL, START, SUCCESS, ping
 
@@ -139,6 +139,7 @@ def carry_out(
     except SedaiError as error:
         code, lines = error.exit_code, str(error).splitlines()
         result.incident = f"{name}_paused" if isinstance(error, PausedError) else ""
+        result.advice = IS_IT_ON if isinstance(error, NoAnswerError) else {}
         _complain(context.log, error)
     except Exception as error:  # whatever it is, a person hears of it
         code, lines = ExitCode.NOT_DONE, [f"Unexpected: {error!r}", *traceback.format_exc().splitlines()[-4:]]

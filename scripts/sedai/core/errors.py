@@ -71,6 +71,10 @@ class UnreachableError(SedaiError):
     """The server could not be reached or did not let us in."""
 
 
+class NoAnswerError(UnreachableError):
+    """Nothing answers where the server should be: it may be off."""
+
+
 class ProtocolError(SedaiError):
     """Client and server are of versions that don't understand each other, as in the middle of an upgrade."""
 

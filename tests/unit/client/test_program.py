@@ -8,6 +8,7 @@ import logging
 import re
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,21 @@ import pytest
 
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig, Server, Source
+from sedai.client.connection import Connection, _unreachable
 from sedai.client.messages import Alert
 from sedai.client.program import Context, Result, carry_out, exit_with
 from sedai.client.state import State
-from sedai.core.errors import ExitCode, LockedError, PausedError, ProtocolError, SedaiError, ServerError, UsageError
+from sedai.core.errors import (
+    ExitCode,
+    LockedError,
+    NoAnswerError,
+    PausedError,
+    ProtocolError,
+    SedaiError,
+    ServerError,
+    UnreachableError,
+    UsageError,
+)
 
 LOG = logging.getLogger("test")
 
@@ -76,6 +88,43 @@ def test_what_a_finding_needs_is_told_before_the_command(context: Context) -> No
     carry_out("backup", context, lambda: result, "run-this")
     [alert] = [json.loads(path.read_text()) for path in context.outbox.waiting()]
     assert "Write this:\n  - x\nThen on this machine:\nrun-this\n" in alert["body"]
+
+
+@pytest.mark.parametrize(
+    ("language", "question"), [("en", "Is the server switched on"), ("ja", "サーバーの電源は入っていて")]
+)
+def test_where_nothing_answers_a_mail_asks_whether_it_is_on(context: Context, language: str, question: str) -> None:
+    context = replace(context, config=replace(context.config, language=language))
+
+    def work() -> Result:
+        with Connection(context.config.server) as connection:
+            connection.ask("list", {})
+        return Result()
+
+    assert carry_out("backup", context, work, "run-this")[0] is ExitCode.NOT_DONE
+    carry_out("backup", context, raising(UnreachableError("Permission denied", "Try: ssh")), "run-this")
+    off, refused = (json.loads(path.read_text())["body"] for path in context.outbox.waiting())
+    assert question in off.split("\n\n")[0] and question not in refused
+
+
+@pytest.mark.parametrize(
+    ("complaint", "asked"),
+    [
+        ("ssh: connect to host x port 22: Connection refused", True),
+        ("ssh: connect to host x port 22: Connection timed out", True),
+        ("ssh: connect to host x port 22: No route to host", True),
+        ("Connection to 127.0.0.1 port 22 timed out", True),
+        ("Permission denied (publickey).", False),
+        ("Host key verification failed.", False),
+        ("", False),
+    ],
+)
+def test_only_where_nothing_answers_it_is_asked_whether_the_server_is_on(
+    context: Context, complaint: str, asked: bool
+) -> None:
+    error = _unreachable(context.config.server, complaint)
+    assert isinstance(error, NoAnswerError) is asked
+    assert error.hint.startswith("Is the server switched on, and on the network?\nTry: ssh " if asked else "Try: ssh ")
 
 
 def incidents(context: Context) -> list[tuple[str, str]]:
