@@ -14,9 +14,11 @@ from status_samples import WELL
 
 from sedai.client import check, drill, messages, run_backup, status_page, status_words
 from sedai.client.advice import own_settings
+from sedai.client.backup import Outcome
 from sedai.client.config import LANGUAGES, Database
 from sedai.client.describe import LIVE, lines, not_in_backup
 from sedai.client.messages import Incident, compose
+from sedai.client.plan import Tally
 from sedai.client.program import Result
 from sedai.client.scan import Problem
 from sedai.core import wire
@@ -81,7 +83,7 @@ def test_no_report_calls_it_missing(program: Any) -> None:
 
 
 def test_what_is_accepted_is_told_apart_too() -> None:
-    record = run_backup._record(run_backup.backup.Outcome(run_backup.backup.Tally(), record={"generation": "G"}), False)
+    record = run_backup._record(Outcome(Tally(), record={"generation": "G"}), False)
     notes = ["/srv: another file system", f"{wire.COPIED_OPEN}/srv/redis: live files of Redis, not dumped"]
     text = run_backup.summary(Result(record=record | {"databases": [], "canary": {"unmade": []}}, notes=notes))
     assert "NOT IN THIS BACKUP, as configured: /srv: another file system\n" in text
