@@ -12,7 +12,7 @@ from gate_pair import QUIET
 
 from sedai.client.config import ClientConfig, Database, Server, Source
 from sedai.client.databases.notes import Notes
-from sedai.client.run_backup import describe
+from sedai.client.describe import describe
 from sedai.client.stage import Staged, look, stage
 from sedai.core.progress import Reporter
 
