@@ -25,7 +25,7 @@ from fault_lab import (
 # Nothing is set aside for root, and few inodes are there.
 SMALL = Disk("90M", ("-m", "0", "-N", "4000"))
 PHASES = {
-    "server": ("begin", "send", "seal", "check", "link", "prune"),
+    "server": ("begin", "send", "seal", "check", "link", "publish", "sign", "prune"),
     "client": ("connect", "scan", "send", "settle", "seal", "link", "record"),
 }
 ALL = [(side, phase, what) for what in ("bytes", "inodes") for side, phases in PHASES.items() for phase in phases]

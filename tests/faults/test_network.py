@@ -26,7 +26,7 @@ END"""
 CUT = LOSE % {"ports": "22", "which": ""}
 CLIENTS_PORTS = "ss --no-header --tcp --numeric state established dst 127.0.0.1:22 | awk '{print $3}' | sed 's/.*://'"
 
-PHASES = ("connect", "begin", "scan", "send", "settle", "seal", "check", "link", "prune", "record")
+PHASES = ("connect", "begin", "scan", "send", "settle", "seal", "check", "link", "publish", "sign", "prune", "record")
 FEWEST = 20 if FULL else 5
 RELAY = Path(__file__).with_name("relay.py").read_text(encoding="utf-8")
 RELAY_PORT = 2222

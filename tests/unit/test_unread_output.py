@@ -35,6 +35,17 @@ def test_every_program_ends_silently(name: str) -> None:
     assert unread(str(SCRIPTS / f"{name}.py"), "--help") == (output.UNREAD, "")
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_full_disk_is_told_and_is_no_finding(name: str, unbuffered: str) -> None:
+    with open("/dev/full", "w", encoding="ascii") as full:
+        done = subprocess.run([sys.executable, str(SCRIPTS / f"{name}.py"), "--help"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False, env=os.environ | {"PYTHONUNBUFFERED": unbuffered})  # fmt: skip
+    assert done.returncode == ExitCode.NOT_DONE
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_mails_too() -> None:
     assert unread(str(SCRIPTS / "send_alert_email.py"), "config", "--help") == (output.UNREAD, "")
 

@@ -174,7 +174,14 @@ def check_vps_host_key(case: Case) -> Verdict:
         # What ssh does not know goes into the first file. Nobody has to be let in for that.
         done = case.ssh(
             command="true",
-            first=("-o", f"UserKnownHostsFile={new} {' '.join(known)}", "-o", "StrictHostKeyChecking=accept-new"),
+            first=(
+                "-o",
+                f"UserKnownHostsFile={new} {' '.join(known)}",
+                "-o",
+                "StrictHostKeyChecking=accept-new",
+                "-o",
+                "UpdateHostKeys=no",
+            ),
         )
         if "HOST IDENTIFICATION HAS CHANGED" in done.stderr:
             return Verdict("vps_other_host_key")

@@ -45,7 +45,7 @@ _WORDS = {
 
 def own_settings(problems: Iterable[Problem], configured: Sequence[Database]) -> dict[str, str]:
     """By language, the lines for the inventory that deal with the open databases of ``problems``; nothing where there is none."""
-    # What is no UTF-8 can't stand in the settings.
+    # What is no UTF-8 can't stand in the settings; what Ansible takes for an expression must not: anybody may name a file.
     found = [problem for problem in problems if problem.code == LIVE and _is_text(problem.path)]
     if not found:
         return {}
@@ -94,7 +94,7 @@ def _places(problems: Iterable[Problem]) -> list[bytes]:
 
 
 def _is_text(path: bytes) -> bool:
-    return path.decode("utf-8", "replace").encode() == path
+    return path.decode("utf-8", "replace").encode() == path and not re.search(rb"\{[{%#]", path)
 
 
 def _quoted(path: bytes) -> str:

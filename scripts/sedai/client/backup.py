@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import subprocess
@@ -92,7 +93,12 @@ class Run:
         outcome = self._outcome
         beginning = self._connection.start("begin", {"time": time.time(), "dry_run": dry_run})
         # While the connection is made: with what this machine knows of the base, which is nearly always right.
-        early = self._plan_early(beginning.look)
+        try:
+            early = self._plan_early(beginning.look)
+        except SedaiError:
+            with contextlib.suppress(SedaiError):
+                beginning.result()  # the server knows then that there was a run, of which nothing came
+            raise
         begun = beginning.result()
         if not isinstance(begun.get("base"), str):
             raise SedaiError("The server's answer to `begin` is not one that this version knows.")
@@ -256,7 +262,35 @@ class Run:
                 )
 
     def _seal(self, base: str, found: settle.Settlement) -> None:
-        base_sha256, base_manifest = self._found.base.sha256, self._found.base.manifest
+        request = self._changes(base, found)
+        asked = {name: request[name] for name in ("entries", "started", "sources")}
+        asked |= {"previous": base, "previous_manifest_sha256": self._found.base.sha256}
+        new_manifest = self._state.base.with_name("sealed.manifest")
+        totals, signed = self._have_sealed(request, asked, new_manifest)
+        outcome, result = self._outcome, self._connection.result
+        outcome.pruned = [str(name) for name in result["pruned"]]
+        not_pruned = str(result["not_pruned"])
+        if not_pruned and not any(problem.code == "clock" for problem in outcome.problems):
+            outcome.problems.append(Problem("prune", b"", not_pruned))
+        text = result.get("record_text")  # an earlier server does not tell it, and takes no signature
+        outcome.record = dict(result["record"]) if text is None else wire.read_object(str(text).encode())
+        generation = _agreed(outcome.record, asked | _own(totals))
+        if signed not in (None, text):
+            raise IntegrityError(f"The server's record of {generation} is not the one that this client signed.")
+        if text is not None and not result.get("signed"):
+            self._state.remember_unsigned(generation, str(text))
+        self._state.remember_sealed(generation, totals.sha256)
+        new_manifest.rename(self._state.base)
+
+        if text is None and self._state.signed():
+            told = f"{generation} could not be signed: the server takes no signatures (an earlier version of sedai?)."
+            outcome.problems.append(Problem("unsigned", b"", told))
+        elif signed is not None and result.get("signed"):
+            self._state.remember_signed(generation, signed.encode())
+        outcome.problems += self._sign()
+
+    def _changes(self, base: str, found: settle.Settlement) -> dict[str, Any]:
+        """Write the list of changes; the request that goes with it."""
         rotten = self._rotten(found)
         dropped: list[bytes] = []
         with self._state.changes.open("wb") as stream:
@@ -268,57 +302,44 @@ class Run:
         outcome.problems += [rotten.pop(problem.path, problem) for problem in settle.problems(found, self._complaints)]
         outcome.problems += [Problem("lost", path, "nothing that can be read is left here") for path in dropped]
         outcome.not_in_backup = not_in_backup(outcome.problems, outcome.left_out)
-        entries = outcome.tally.entries - found.entries_lost - len(dropped)
-        request = {
+        return {
             "base": base,
-            "base_manifest_sha256": base_sha256,
-            "entries": entries,
+            "base_manifest_sha256": self._found.base.sha256,
+            "entries": outcome.tally.entries - found.entries_lost - len(dropped),
             "started": self._started.isoformat(timespec="seconds"),
             "sources": [str(source.path) for source in self._config.scanned],
             "not_in_backup": outcome.not_in_backup[:_MOST_TOLD],
             "signs": self._asks_for_signature,
         }
-        asked = {name: request[name] for name in ("entries", "started", "sources")}
-        asked |= {"previous": base, "previous_manifest_sha256": base_sha256}
-        new_manifest = self._state.base.with_name("sealed.manifest")
-        with (
-            self._state.changes.open("rb") as feed,
-            self._reporter.steps("seal", entries) as advance,
-            manifest.Writer(new_manifest, compresslevel=0) as writer,
-        ):
+
+    def _have_sealed(
+        self, request: dict[str, Any], asked: Mapping[str, Any], new_manifest: Path
+    ) -> tuple[manifest.Totals, str | None]:
+        """Ask for the seal, and compute the manifest here too; what it holds, and the record that was signed meanwhile."""
+        base_manifest = self._found.base.manifest
+        signed: list[str] = []
+        with contextlib.ExitStack() as held:
+            feed = held.enter_context(self._state.changes.open("rb"))
+            advance = held.enter_context(self._reporter.steps("seal", request["entries"]))
+            writer = held.enter_context(manifest.Writer(new_manifest, compresslevel=0))
 
             def hear(answer: dict[str, Any]) -> dict[str, Any] | None:
-                if "sign" in answer:
-                    return {"signature": self._signature(str(answer["sign"]), asked | _own(writer.totals))}
-                advance(answer.get("progress", 0))
-                return None
+                if "sign" not in answer:
+                    advance(answer.get("progress", 0))
+                    return None
+                if signed or not self._asks_for_signature:
+                    raise IntegrityError("The server asks for a signature that is not due.")
+                signed.append(str(answer["sign"]))
+                return {"signature": self._signature(signed[0], dict(asked) | _own(writer.totals))}
 
             answers = self._connection.stream("seal", request, feed, hear, talks=self._asks_for_signature)
+            held.enter_context(contextlib.closing(answers))
             base_blocks = manifest.blocks(base_manifest) if base_manifest else iter(())
             for block in merge(base_blocks, _sealed_changes(self._state.changes, answers)):
                 writer.add(block)
             for unexpected in answers:
                 raise IntegrityError(f"The seal's answer has a line too many: {unexpected[:80]!r}")
-            totals = writer.totals
-        result = self._connection.result
-        outcome.pruned = [str(name) for name in result["pruned"]]
-        not_pruned = str(result["not_pruned"])
-        if not_pruned and not any(problem.code == "clock" for problem in outcome.problems):
-            outcome.problems.append(Problem("prune", b"", not_pruned))
-        text = result.get("record_text")  # an earlier server does not tell it, and takes no signature
-        outcome.record = dict(result["record"]) if text is None else wire.read_object(str(text).encode())
-        generation = _agreed(outcome.record, asked | _own(totals))
-        if text is not None and not result.get("signed"):
-            self._state.remember_unsigned(generation, str(text))
-        self._state.remember_sealed(generation, totals.sha256)
-        new_manifest.rename(self._state.base)
-
-        if text is None and self._state.signed():
-            told = f"{generation} could not be signed: the server takes no signatures (an earlier version of sedai?)."
-            outcome.problems.append(Problem("unsigned", b"", told))
-        elif text is not None and result.get("signed"):
-            self._state.remember_signed(generation, str(text).encode())
-        outcome.problems += self._sign()
+            return writer.totals, signed[0] if signed else None
 
     def _signature(self, text: str, expected: Mapping[str, Any]) -> str:
         """For the record ``text``; empty where it can't be made now: it is tried again, and told then.

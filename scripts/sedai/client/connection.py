@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -184,7 +184,7 @@ class Connection:
         on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
         *,
         talks: bool = False,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """Ask ``verb`` at once, with ``feed`` behind the request; returns the answer's raw lines (those not JSON objects).
 
         Objects other than the last go to ``on_object``; the last one's ``result`` is then in :attr:`result`. Where it
@@ -200,7 +200,7 @@ class Connection:
         process: subprocess.Popen[bytes],
         verb: str,
         on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         self.result: dict[str, Any] = {}
         finished = False
@@ -243,6 +243,8 @@ class Pending:
             SedaiError: the gate refused, with its own words.
         """
         if self._found is None:
+            # Whatever breaks it off, there is no second time.
+            self._found = SedaiError(f"The answer to `{self._verb}` was not heard to its end.")
             try:
                 self._found = self._connection.answer(self._process, self._verb)
             except SedaiError as error:

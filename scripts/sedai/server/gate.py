@@ -299,12 +299,13 @@ class Gate:
 
     def _have_signed(self, record: Record) -> bool:
         """Ask for the signature of what was sealed just now, for which the client would else start another gate."""
-        wire.write_object(self.answers, {"sign": record.text()})
-        line = self.requests.readline(wire.LONGEST_LINE)
         try:
+            wire.write_object(self.answers, {"sign": record.text()})
+            line = self.requests.readline(wire.LONGEST_LINE)
             text = Asked("signature", wire.read_object(line)).text("signature") if line.strip() else ""
             return bool(text) and self._keep_signature(self.store.find(record.generation), text)
-        except SedaiError as error:  # the generation is sealed and stays; the client asks again, and is told
+        # The generation is sealed and stays, and pruning makes the room that may be missing; the client asks again, and is told.
+        except (SedaiError, OSError, ValueError) as error:
             self.log.warning("%s: %s was not signed at once: %s", self.client, record.generation, error)
             return False
 

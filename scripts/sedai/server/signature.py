@@ -26,11 +26,11 @@ def keep(store: ClientStore, generation: Generation, text: bytes) -> str:
     signer = sshsig.signer(text)
     place = store.signature(generation)
     new = store.incoming / "signature"
-    with new.open("wb") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
     try:
+        with new.open("wb") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
         os.link(new, place)  # whole at once, and never over another
     except FileExistsError as error:
         if place.read_bytes() != text:
@@ -39,7 +39,7 @@ def keep(store: ClientStore, generation: Generation, text: bytes) -> str:
                 "Run check_backup_integrity.py: it says whether the one that is there is right.",
             ) from error
     finally:
-        new.unlink()
+        new.unlink(missing_ok=True)
     directory = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)  # the client believes from now on that it is there

@@ -8,7 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -75,7 +75,7 @@ class DirectConnection(LocalConnection):
         on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
         *,
         talks: bool = False,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         said = json.dumps(request | {"protocol": wire.PROTOCOL}).encode() + b"\n"
         answers = io.BytesIO()
         try:

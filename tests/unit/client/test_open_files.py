@@ -151,3 +151,14 @@ def test_a_mail_begins_with_what_mends_it(language: str) -> None:
     shown = html.page(body, language)
     assert re.search(r"<pre[^>]*>backup_client_databases:\n  - [^<]*</pre>", shown)
     assert re.search(r"<pre[^>]*>ansible-playbook site.yml</pre>", shown)
+
+
+@pytest.mark.parametrize("name", [b"{{ lookup('pipe','id') }}", b"{% raw %}", b"{# x #}"])
+def test_what_ansible_would_carry_out_is_never_in_the_advice(name: bytes) -> None:
+    """Anybody on the machine may name a directory so, and an admin pastes these lines on the machine that holds all others."""
+    bad = Problem("live_database", b"home/mallory/" + name + b"/x.db", "SQLite")
+    good = Problem("live_database", b"home/taro/notes.db", "SQLite")
+    assert own_settings([bad], []) == {}
+    for advice in own_settings([bad, good], []).values():
+        assert "notes.db" in advice
+        assert "{" + name.decode()[1] not in advice

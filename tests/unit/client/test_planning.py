@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,7 @@ from sedai.client.planning import Base, Found
 from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import manifest
-from sedai.core.errors import UnreachableError
+from sedai.core.errors import SedaiError, UnreachableError
 
 FILES = 3000
 
@@ -172,3 +173,39 @@ def test_an_answer_that_nobody_waits_for_ends_with_the_connection(nobody: Nobody
     with Connection(nobody.config.server) as connection:
         first = connection.start("begin", {})
     assert first._process.poll() is not None
+
+
+def test_an_answer_that_was_broken_off_is_not_awaited_again(nobody: Nobody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the connection is made: what a person hears is that, and no error of a file that is closed."""
+    broken: list[str] = []
+
+    def break_off(connection: Connection, process: subprocess.Popen[bytes], verb: str) -> None:
+        broken.append(verb)
+        process.kill()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+        raise KeyboardInterrupt
+
+    def work() -> None:
+        with Connection(nobody.config.server) as connection:
+            connection.start("begin", {}).result()
+
+    monkeypatch.setattr(Connection, "answer", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert broken == ["begin"]
+
+
+def test_a_scan_that_fails_is_a_run_that_the_server_knows_of(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.backup()
+    (pair.store.root / "days.json").unlink()
+
+    def fail(*ignored: object) -> None:
+        raise SedaiError("One of the processes that share the work was ended.")
+
+    monkeypatch.setattr(planning, "make", fail)
+    with pytest.raises(SedaiError, match="share the work"):
+        pair.run()
+    assert (pair.store.root / "days.json").exists()

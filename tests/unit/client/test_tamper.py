@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -20,9 +21,12 @@ from sedai.client.check import summary
 from sedai.client.finding import Finding
 from sedai.client.scan import Problem
 from sedai.client.stage import Staged
-from sedai.core import manifest
+from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, ServerError
 from sedai.core.generation import Record
+from sedai.server import signature
+from sedai.server.asked import Asked
+from sedai.server.gate import Gate
 from sedai.server.stored import digest_open, sha256
 
 
@@ -378,6 +382,64 @@ class TestWithinTheSeal:
         assert list(pair.state.signed()) == [outcome.record["generation"]]  # by the way that earlier versions know
         assert pair.check("full", "all").findings == []
 
+    def test_a_disk_that_is_full_just_then_leaves_it_to_the_next_run_and_prunes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair(tmp_path, keep_last=1, direct=True)
+        pair.write("letter", "one")
+        first = pair.backup()
+
+        def full(*ignored: object) -> str:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patched, pair.connect() as connection:
+            patched.setattr(signature, "keep", full)
+            assert isinstance(connection, DirectConnection)
+            connection.reply = b'{"signature": "x"}\n'
+            outcome = backup.Run(pair.config, pair.state, connection, QUIET, Staged()).carry_out()
+        assert outcome.pruned == [first]
+        assert [problem.code for problem in outcome.problems] == ["unsigned"]
+        assert list(pair.state.sealed())[-1] == outcome.record["generation"]
+        pair.backup()
+        assert pair.state.unsigned() == []
+
+    @pytest.mark.parametrize("offered, times", [(False, 1), (True, 2)])
+    def test_a_question_that_is_not_due_is_not_answered(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: bool, times: int
+    ) -> None:
+        pair = Pair(tmp_path, direct=True)
+        pair.write("letter", "one")
+        signatures: list[str] = []
+
+        def ask(gate: Gate, record: Record) -> bool:
+            for _ in range(times):
+                wire.write_object(gate.answers, {"sign": record.text()})
+            return True
+
+        begin = Gate._begin
+        monkeypatch.setattr(Gate, "_begin", lambda gate, asked: begin(gate, asked) | {"asks_for_signature": offered})
+        monkeypatch.setattr(Gate, "_have_signed", ask)
+        monkeypatch.setattr(Asked, "flag", lambda asked, name: name == "signs")
+        monkeypatch.setattr(backup, "sign", lambda *given: signatures.append("x") or "x")
+        with pytest.raises(IntegrityError, match="a signature that is not due"):
+            pair.run()
+        assert len(signatures) == times - 1
+
+    def test_a_record_that_is_told_otherwise_afterwards_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair(tmp_path, direct=True)
+        pair.write("letter", "one")
+        seal = Gate._seal
+
+        def another(gate: Gate, asked: Asked) -> dict[str, Any]:
+            result = seal(gate, asked)
+            return result | {"record_text": result["record_text"].replace("}", " }")}
+
+        monkeypatch.setattr(Gate, "_seal", another)
+        with pytest.raises(IntegrityError, match="is not the one that this client signed"):
+            pair.run()
+
 
 # A server of the version before this one, as far as a client can see.
 OLD_GATE = """
@@ -446,7 +508,8 @@ class TestHalfUpgraded:
     def test_an_old_client(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pair = Pair(tmp_path)
         pair.write("letter", "one")
-        monkeypatch.setattr(backup, "sign", lambda *ignored: "")
+        knows_no_question = property(lambda run: False, lambda run, offered: None)
+        monkeypatch.setattr(backup.Run, "_asks_for_signature", knows_no_question, raising=False)
         monkeypatch.setattr(backup, "sign_pending", lambda *ignored: [])
         pair.backup()
         pair.backup()
