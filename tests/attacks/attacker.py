@@ -151,8 +151,11 @@ class Attacker:
         self.result("sign", {"generation": generation, "signature": signature})
         return signature
 
-    def back_up(self, files: dict[str, bytes]) -> dict[str, Any]:
-        """An honest backup of exactly these files, all of them sent; the seal's result."""
+    def back_up(self, files: dict[str, bytes], signed: bytes | None = None) -> dict[str, Any]:
+        """An honest backup of exactly these files, all of them sent; the seal's result.
+
+        ``signed``: what the gate hears when it asks for a signature; it is not asked to where that is None.
+        """
         self.put(files)
         sent = self.push()
         assert sent.returncode == 0, sent.stderr
@@ -160,7 +163,10 @@ class Attacker:
         changes = [self.change(path) for path in paths]
         changes += [Change(path, None) for path in self.sealed - paths]
         changes.sort(key=lambda change: manifest.order(change.path))
-        done = self.seal(b"".join(map(wire.encode_change, changes)), len(paths))
+        said = b"".join(map(wire.encode_change, changes))
+        if signed is not None:
+            said += wire.CHANGES_END + signed
+        done = self.seal(said, len(paths), {"signs": signed is not None})
         assert done.returncode == 0, done.stdout + done.stderr
         self.sealed = paths
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["result"]

@@ -79,6 +79,25 @@ def test_what_is_no_signature_is_not_stored(attacker: Attacker, what: str) -> No
     refused(attacker.verb("sign", {"generation": unsigned, "signature": TEXTS[what](attacker)}))
 
 
+@pytest.mark.parametrize("what", [what for what in TEXTS if not what.startswith("a true one of")])
+def test_what_is_no_signature_is_not_stored_within_a_seal_either(attacker: Attacker, what: str) -> None:
+    """The gate asks for it when the generation is sealed, and goes on without where it gets none."""
+    answer = json.dumps({"signature": TEXTS[what](attacker), "generation": "../../beta"}).encode() + b"\n"
+    result = attacker.back_up({"docs/letter": what.encode()}, signed=answer)
+    assert result["signed"] is False
+    listed = attacker.result("list", {"signatures": True})["generations"]
+    assert not any(one.get("signature") for one in listed if one["generation"] == result["record"]["generation"])
+
+
+def test_a_signature_within_a_seal_is_for_that_generation_alone(attacker: Attacker, oldest: str) -> None:
+    answer = {"signature": attacker.signature(b"something else"), "generation": oldest}
+    result = attacker.back_up({"docs/letter": b"x"}, signed=json.dumps(answer).encode() + b"\n")
+    assert result["signed"] is True
+    refused(
+        attacker.verb("sign", {"generation": result["record"]["generation"], "signature": attacker.signature(b"x")})
+    )
+
+
 def test_the_same_again_changes_nothing(attacker: Attacker, oldest: str) -> None:
     for _ in range(3):
         attacker.sign(oldest)
