@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sedai.client.alerts import LastAlert
 from sedai.client.runs import PROGRAMS, Run
 from sedai.client.status import Status
 
@@ -33,6 +34,7 @@ WELL = Status(
     server={"time": NOW, "free_bytes": 100 * GIB, "total_bytes": 200 * GIB, "watch_ran": NOW - 1000, "frozen": ""},
     runs={"backup": Run(NOW - 9000, NOW - 8640, 0), "check": Run(NOW - 5000, NOW - 4990, 0)},
     next_runs=dict.fromkeys(PROGRAMS, NOW + 3600),
+    last_alert=LastAlert(NOW - DAY, "laptop: backup is clean again"),
 )
 
 

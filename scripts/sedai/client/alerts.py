@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,14 @@ from sedai.client.messages import Alert
 from sedai.client.state import write_atomically
 from sedai.core import lock
 from sedai.core.errors import LockedError, SedaiError, UsageError
+
+
+@dataclass(frozen=True)
+class LastAlert:
+    """When the server took it, in seconds since the epoch, and its subject."""
+
+    taken: float
+    subject: str
 
 
 class Outbox:
@@ -60,6 +69,18 @@ class Outbox:
         path = self._directory / f"{time.time_ns()}.json"
         write_atomically(path, json.dumps(asdict(alert), ensure_ascii=False))
 
+    @property
+    def _last(self) -> Path:
+        return self._directory / "last"
+
+    def last(self) -> LastAlert | None:
+        """The alert that the server took last; None where that is not known."""
+        try:
+            table = json.loads(self._last.read_text(encoding="utf-8"))
+            return LastAlert(float(table["taken"]), str(table["subject"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def waiting(self) -> list[Path]:
         """The files of the alerts that wait."""
         return sorted(self._directory.glob("*.json")) if self._directory.is_dir() else []
@@ -89,6 +110,8 @@ class Outbox:
             return
         path.unlink()
         self._log.info("alert %r: %s", request["subject"], state)
+        with contextlib.suppress(OSError):  # a full disk: what counts is that it was taken
+            write_atomically(self._last, json.dumps(asdict(LastAlert(time.time(), request["subject"]))))
 
     def flush_alone(self, config: ClientConfig) -> None:
         """Open a connection just to deliver; where the server can't be reached the alerts wait for the next contact."""

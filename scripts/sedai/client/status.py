@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sedai.client import catalog, schedule, states
+from sedai.client.alerts import LastAlert
 from sedai.client.check import freshness, unwatched
 from sedai.client.connection import Connection
 from sedai.client.program import Context
@@ -36,7 +37,8 @@ class Status:
     ``error``: why the server could not be asked; what it would have said is empty then. ``generations``: the records as
     the server has them, oldest first. ``conditions``: what is known of each, by its name. ``server``: the answer to the
     verb ``status``.
-    ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet.
+    ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet;
+    ``last_alert``: the one that it took last.
     """
 
     client: str
@@ -49,6 +51,7 @@ class Status:
     next_runs: Mapping[str, float] = field(default_factory=dict)
     paused: str = ""
     waiting: int = 0
+    last_alert: LastAlert | None = None
     not_in_backup: tuple[str, ...] = ()
     max_age_hours: int = 26
     language: str = "en"
@@ -120,6 +123,7 @@ def gather(context: Context) -> Status:
         next_runs={name: planned[name].timestamp() for name in PROGRAMS if name in planned},
         paused=state.paused() or "",
         waiting=len(context.outbox.waiting()),
+        last_alert=context.outbox.last(),
         not_in_backup=tuple(state.not_in_backup()),
         max_age_hours=context.config.backup.max_age_hours,
         language=context.config.language,

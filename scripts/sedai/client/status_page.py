@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from sedai.client import catalog
 from sedai.client.runs import PROGRAMS, program
 from sedai.client.status import Status, attention
-from sedai.client.status_words import LABELS, command, room, title
+from sedai.client.status_words import LABELS, command, last_alert, moment, room, title
 from sedai.core import page, wire
 from sedai.core.errors import ExitCode
 from sedai.core.progress import size
@@ -31,7 +31,7 @@ def build(status: Status, runs: Sequence[Mapping[str, Any]], scripts: Path) -> p
     return page.Page(
         language=language,
         title=words["page"].format(client=status.client),
-        moment=_moment(status.now),
+        moment=moment(status.now),
         verdict=words["attention"] if items else words["well"],
         well=not items,
         words={name: words[name] for name in ("calendar", "clean", "findings", "failed", "none")},
@@ -58,7 +58,7 @@ def _days(runs: Iterable[Mapping[str, Any]], words: Mapping[str, Any]) -> dict[d
 
 
 def _charts(status: Status, backups: Sequence[Mapping[str, Any]], words: Mapping[str, Any]) -> list[page.Chart]:
-    moments = [_moment(float(run["started"])) for run in backups]
+    moments = [moment(float(run["started"])) for run in backups]
     spans = [float(run["ended"]) - float(run["started"]) for run in backups]
     sizes = {key: [int(run.get(key, 0)) for run in backups] for key in ("bytes", "new_bytes")}
     return [
@@ -94,8 +94,8 @@ def _tables(status: Status, words: Mapping[str, Any]) -> list[page.Table]:
         result = words["exit"][run.exit] if run and 0 <= run.exit < len(words["exit"]) else ""
         if run and run.exit != ExitCode.CLEAN:
             bad.add(len(rows))
-        last = _moment(run.started) if run else words["never"]
-        rows.append([words[name], last, result, _moment(planned) if planned else words["never"]])
+        last = moment(run.started) if run else words["never"]
+        rows.append([words[name], last, result, moment(planned) if planned else words["never"]])
     columns = [words[name] for name in ("program", "last", "result", "next")]
     return [*found, page.Table(words["runs"], columns, rows, bad=frozenset(bad))]
 
@@ -104,10 +104,7 @@ def _notes(status: Status, words: Mapping[str, Any]) -> list[tuple[str, Sequence
     notes: list[tuple[str, Sequence[str]]] = []
     if "total_bytes" in status.server:
         notes.append((words["disk_title"], [room(status)]))
+    notes.append((words["alert_title"], [last_alert(status)]))
     missing, copied_open = wire.apart(status.not_in_backup)
     notes.append((words["lacks"], missing or [words["nothing"]]))
     return [*notes, (words["copied_open"], copied_open)] if copied_open else notes
-
-
-def _moment(seconds: float) -> str:
-    return catalog.local(datetime.fromtimestamp(seconds, UTC))

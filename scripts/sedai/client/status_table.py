@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich.text import Text
 from sedai.client import catalog
 from sedai.client.runs import PROGRAMS
 from sedai.client.status import Status, attention
-from sedai.client.status_words import LABELS, command, room, title
+from sedai.client.status_words import LABELS, command, last_alert, moment, room, title
 from sedai.core import wire
 from sedai.core.progress import size
 
@@ -44,6 +43,7 @@ def show(status: Status, console: Console, scripts: Path) -> None:
     console.print(_runs(status, words))
     if "total_bytes" in status.server:
         console.print(Text(f"{words['disk_title']}: {room(status)}"))
+    console.print(Text(f"{words['alert_title']}: {last_alert(status)}"))
     for name, lines in zip(("lacks", "copied_open"), wire.apart(status.not_in_backup), strict=True):
         if lines:
             console.print(Text("\n- ".join([f"{words[name]}:", *lines])))
@@ -74,12 +74,8 @@ def _runs(status: Status, words: Mapping[str, Any]) -> Table:
         table.add_column(words[name], overflow="fold")
     for name in PROGRAMS:
         run, planned = status.runs.get(name), status.next_runs.get(name)
-        last = _moment(run.started) if run else words["never"]
+        last = moment(run.started) if run else words["never"]
         result = words["exit"][run.exit] if run and 0 <= run.exit < len(words["exit"]) else ""
-        next_run = _moment(planned) if planned else words["never"]
+        next_run = moment(planned) if planned else words["never"]
         table.add_row(words[name], last, Text(result, style="red" if run and run.exit else ""), next_run)
     return table
-
-
-def _moment(seconds: float) -> str:
-    return catalog.local(datetime.fromtimestamp(seconds, UTC))

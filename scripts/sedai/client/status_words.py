@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
+from sedai.client import catalog
 from sedai.client.status import Attention, Status
 from sedai.core.progress import size
 
@@ -132,6 +134,8 @@ LABELS = {
         "chart_time": "Duration of a run",
         "seconds": "{seconds} s",
         "nothing": "nothing",
+        "alert_title": "Last alert",
+        "no_alert": "none is known",
     },
     "ja": {
         "well": "異常なし。",
@@ -176,6 +180,8 @@ LABELS = {
         "chart_time": "1 回の所要時間",
         "seconds": "{seconds} 秒",
         "nothing": "なし",
+        "alert_title": "最後の通知",
+        "no_alert": "記録なし",
     },
 }
 
@@ -197,6 +203,18 @@ def room(status: Status) -> str:
     if status.shareable_bytes >= _WORTH_A_WORD:
         text += str(words["shareable"]).format(bytes=size(status.shareable_bytes))
     return text
+
+
+def last_alert(status: Status) -> str:
+    """When the last alert went out, and what it said."""
+    if status.last_alert is None:
+        return str(LABELS[status.language]["no_alert"])
+    return f"{moment(status.last_alert.taken)}: {status.last_alert.subject}"
+
+
+def moment(seconds: float) -> str:
+    """A time since the epoch as this machine's clock shows it."""
+    return catalog.local(datetime.fromtimestamp(seconds, UTC))
 
 
 def command(item: Attention, client: str, scripts: Path, language: str) -> str:

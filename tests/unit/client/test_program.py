@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,23 @@ def fill(context: Context) -> Outbox:
         context.outbox.send(Alert(subject, "body"), context.config)
     assert len(context.outbox.waiting()) == 3
     return context.outbox
+
+
+def test_the_last_that_was_taken_is_remembered(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = fill(context)
+    assert outbox.last() is None
+    outbox.flush(Gate({"three": UnreachableError("gone")}))  # type: ignore[arg-type]
+    last = outbox.last()
+    assert last is not None and last.subject == "two" and abs(last.taken - time.time()) < 60
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sedai.client.alerts.write_atomically", full)
+        outbox.flush(Gate({}))  # type: ignore[arg-type]
+    assert outbox.waiting() == []
+    assert outbox.last() == last
 
 
 def test_alerts_are_delivered_in_order_once(context: Context) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from status_samples import DAY, GIB, NOW, SCRIPTS, WELL, record
 
-from sedai.client import schedule, status_table, status_words
+from sedai.client import schedule, status_page, status_table, status_words
 from sedai.client.runs import PROGRAMS, Run, last_runs
 from sedai.client.states import Condition
 from sedai.client.status import Status, attention
@@ -127,8 +128,22 @@ def test_what_was_copied_while_it_was_open_is_shown_apart() -> None:
     assert "Not in the newest backup" not in shown(replace(WELL, not_in_backup=told[1:]), "en")
 
 
+@pytest.mark.parametrize("language, words, none", [
+    ("en", "Last alert: ", "none is known"), ("ja", "最後の通知: ", "記録なし"),
+])  # fmt: skip
+def test_the_last_alert_is_told(language: str, words: str, none: str) -> None:
+    assert WELL.last_alert is not None
+    text = shown(WELL, language)
+    assert words in text and WELL.last_alert.subject in text
+    assert words + none in shown(replace(WELL, last_alert=None), language)
+    page = status_page.build(replace(WELL, language=language), [], Path("/s"))
+    [[line]] = [lines for title, lines in page.notes if f"{title}: " == words]
+    assert line.endswith(WELL.last_alert.subject)
+
+
 def test_programs_get_all_of_it() -> None:
     table = json.loads(json.dumps(replace(WELL, waiting=1).table()))
+    assert table["last_alert"]["subject"] == "laptop: backup is clean again"
     assert table["schema"] == 1
     assert table["attention"] == [{"kind": "waiting", "detail": "1"}]
     assert [each["generation"] for each in table["generations"]] == [each["generation"] for each in WELL.generations]
