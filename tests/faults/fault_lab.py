@@ -107,6 +107,9 @@ install -d -o sedai -g sedai -m 0700 /server/store/laptop /server/log /server/wa
 cp -r /scripts/. /root/project/scripts
 rm -rf /usr/local/lib/sedai
 cp -r /scripts /usr/local/lib/sedai
+# A transfer that stands still is given up within a test's time.
+sed -i 's/^_STALLED_SECONDS = .*/_STALLED_SECONDS = 60.0/' /root/project/scripts/sedai/client/send.py
+grep -q '^_STALLED_SECONDS = 60.0$' /root/project/scripts/sedai/client/send.py
 ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_sedai
 echo "127.0.0.1 $(cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub)" >/root/.ssh/known_sedai
 """

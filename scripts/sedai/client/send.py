@@ -6,8 +6,10 @@ import contextlib
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from sedai.core.process import environment
@@ -21,6 +23,9 @@ PULL_FORMAT = "%i|%C|%l|"
 _COMMENT = (b"#", b";")
 
 _END_SECONDS = 10.0
+# Where not one byte moves for so long, nothing will any more. A server that is busy with a large file moves some.
+_STALLED_SECONDS = 3600.0
+_LOOK_SECONDS = 5.0
 # Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
 _WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
 
@@ -147,8 +152,10 @@ def push(
         threading.Thread(target=_feed, args=(process.stdin, paths, failures), daemon=True),
         threading.Thread(target=_collect, args=(process.stderr, errors), daemon=True),
     ]
-    for reader in readers:
-        reader.start()
+    over = threading.Event()
+    minder = threading.Thread(target=_mind, args=(process, over, errors), daemon=True)
+    for thread in (*readers, minder):
+        thread.start()
     try:
         for line in process.stdout:
             parsed = parse_line(line)
@@ -162,6 +169,7 @@ def push(
             reader.join()
         sent.status = process.wait()
     finally:
+        over.set()
         _end(process)
     if failures:
         raise failures[0]
@@ -184,6 +192,34 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
     assert process.stdout is not None
     process.stdout.close()
+
+
+def _mind(process: subprocess.Popen[bytes], over: threading.Event, errors: list[bytes]) -> None:
+    """End rsync where nothing moves any more, until it is ``over``.
+
+    Where the server's side died while this one had much to read and to write, rsync waits until somebody takes what it writes,
+    and the SSH master until rsync takes what came: neither notices the other.
+    """
+    moved, since = _moved(process.pid), time.monotonic()
+    while not over.wait(min(_LOOK_SECONDS, _STALLED_SECONDS)):
+        before, moved = moved, _moved(process.pid)
+        if moved != before:
+            since = time.monotonic()
+        elif time.monotonic() - since >= _STALLED_SECONDS:
+            errors.append(b"Nothing moved for %d minutes: rsync was ended.\n" % (_STALLED_SECONDS // 60))
+            process.terminate()
+            if not over.wait(_END_SECONDS):
+                process.kill()
+            return
+
+
+def _moved(pid: int) -> bytes:
+    """What rsync's processes have read and written, as the kernel counts it; something new where that can't be told."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        return b"".join(Path(f"/proc/{each}/io").read_bytes() for each in (pid, *children))
+    except OSError:
+        return str(time.monotonic_ns()).encode()
 
 
 def _collect(stream: IO[bytes], lines: list[bytes]) -> None:

@@ -119,3 +119,27 @@ def test_rsync_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     while rsync.exists() and rsync.read_bytes():  # what has ended and is not waited for has no words
         assert time.monotonic() < deadline, "it lives on"
         time.sleep(0.01)
+
+
+@pytest.mark.timeout(60)
+def test_a_transfer_in_which_nothing_moves_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its other side may be gone without rsync, or ssh, being able to see it."""
+    monkeypatch.setattr(send, "_STALLED_SECONDS", 0.6)
+    monkeypatch.setattr(send, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(send, "_END_SECONDS", 1.0)
+    for begin in ("", "signal.signal(signal.SIGTERM, signal.SIG_IGN); "):
+        sent = send.Sent()
+        work = f"import signal, time; {begin}time.sleep(1000)"
+        send.push([sys.executable, "-c", work], iter(()), sent, lambda count: None)
+        assert sent.status == (-signal.SIGKILL if begin else -signal.SIGTERM)
+        assert sent.complaints == ["Nothing moved for 0 minutes: rsync was ended."]
+
+
+def test_a_transfer_in_which_a_child_moves_something_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(send, "_STALLED_SECONDS", 0.6)
+    monkeypatch.setattr(send, "_LOOK_SECONDS", 0.1)
+    work = "import os, time\nfor _ in range(25):\n os.write(3, b'x'); time.sleep(0.1)"
+    script = f'exec 3>{tmp_path}/out; {sys.executable} -c "$1" & wait; exit 23'
+    sent = send.Sent()
+    send.push(["sh", "-c", script, "sh", work], iter(()), sent, lambda count: None)
+    assert (sent.status, sent.complaints) == (23, [])
