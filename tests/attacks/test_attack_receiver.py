@@ -210,6 +210,51 @@ def test_no_push_begins_behind_a_symlink(receiver: TakenOver, attacker: Attacker
     assert b"could not make way for" in done.stderr
 
 
+# Beside the true rsync: a directory that it writes into is exchanged for a symlink and back, as often as there is time. The
+# size of the file `swaps` counts them.
+_SWAP = r"""
+import contextlib, ctypes, os, sys
+way, told = sys.argv[1], os.open("/delta/swaps", os.O_CREAT | os.O_WRONLY)
+rename, swaps = ctypes.CDLL(None).renameat2, 0
+while True:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir("/delta/docs")
+    if not os.path.islink("/delta/docs") and not os.path.islink("/delta/other"):
+        if os.path.lexists("/delta/other"):  # rsync has made a directory of the symlink
+            os.rename("/delta/other", "/delta/old-%d" % swaps)
+        os.symlink(way, "/delta/other")
+    swaps += rename(-100, b"/delta/docs", -100, b"/delta/other", 2) == 0
+    os.ftruncate(told, swaps)
+"""
+
+
+@pytest.mark.parametrize(
+    "way", ["/", "/base/docs", "/usr/bin", f"{STORE}/beta/generations", "../../generations", "/proc/1/cwd"]
+)
+def test_a_symlink_swapped_while_rsync_writes(
+    receiver: TakenOver, attacker: Attacker, server: Server, way: str
+) -> None:
+    """rsync 3.5 keeps a directory open that it writes into, and follows no symlink; behind that the sandbox holds, see WRITES."""
+    server.write(
+        RSYNC,
+        f"#!/bin/bash\npython3 -c '{_SWAP}' '{way}' </dev/null >/dev/null 2>&1 &\n"
+        f'for i in {{1..500}}; do [ -L /delta/other ] && break; sleep 0.01; done\nexec {RSYNC}.true "$@"\n',
+    )
+    attacker.put({f"docs/planted-{number}": b"x" * 5000 for number in range(400)})
+    delta = f"{STORE}/alpha/incoming/delta"
+    for _ in range(20):  # sometimes rsync sees at once that this is no directory, and skips what is below it
+        server.root(f"rm -rf {delta}/*")
+        attacker.push()
+        assert living(server) == []
+        if server.root(f"find {delta} -name 'planted-*' | head -1"):
+            break
+    else:
+        pytest.fail("rsync never wrote at all")
+    assert int(server.root(f"stat -c %s {delta}/swaps")) > 1000
+    places = server.root(f"find / -xdev \\( -path /proc -o -path '{delta}' \\) -prune -o -name 'planted*' -print")
+    assert places == ""
+
+
 def test_what_stays_behind_is_gone_before_the_gate_is(receiver: TakenOver, server: Server) -> None:
     """Processes that ignore every signal and go on writing do not outlive the receiver."""
     script = (

@@ -85,6 +85,15 @@ class Outbox:
         """The files of the alerts that wait."""
         return sorted(self._directory.glob("*.json")) if self._directory.is_dir() else []
 
+    def set_aside(self) -> list[Path]:
+        """The files of those that no server will take: they stay to be looked at, and removed, by a person."""
+        return sorted(self._directory.glob("*.refused")) if self._directory.is_dir() else []
+
+    def stuck_seconds(self, now: float) -> float:
+        """For how long the oldest alert that waits or was set aside has been here at ``now`` (seconds since the epoch)."""
+        made = [float(path.stem) / 1e9 for path in self.waiting() + self.set_aside() if path.stem.isdecimal()]
+        return max(0.0, now - min(made)) if made else 0.0
+
     def flush(self, connection: Connection) -> None:
         """Hand all waiting alerts to the server, in order; never fails, what is not taken waits on."""
         if not self.waiting():

@@ -84,14 +84,15 @@ class Run:
         # Of what the server's base has not whole: paths of which it has nothing.
         self._lost: set[bytes] = set()
 
-    def carry_out(self, *, dry_run: bool = False) -> Outcome:
-        """Run all phases.
+    def carry_out(self, *, dry_run: bool = False, alerts_stuck: float = 0.0) -> Outcome:
+        """Run all phases; the server is told for how many seconds alerts have not been getting through.
 
         Raises:
             SedaiError: there is no new generation; what was sent stays for the next run.
         """
         outcome = self._outcome
-        beginning = self._connection.start("begin", {"time": time.time(), "dry_run": dry_run})
+        said = {"time": time.time(), "dry_run": dry_run, "alerts_stuck_seconds": alerts_stuck}
+        beginning = self._connection.start("begin", said)
         # While the connection is made: with what this machine knows of the base, which is nearly always right.
         try:
             early = self._plan_early(beginning.look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +57,7 @@ def back_up(
             with Connection(context.config.server) as connection:
                 context.outbox.flush(connection)
                 run = backup.Run(context.config, context.state, connection, reporter, staged)
-                outcome = run.carry_out(dry_run=dry_run)
+                outcome = run.carry_out(dry_run=dry_run, alerts_stuck=context.outbox.stuck_seconds(time.time()))
             rehashed = rehash(context.state, shares, reporter, keep_notes=not dry_run)
             outcome.problems += rehashed.problems
         except SedaiError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,8 +38,8 @@ class Status:
     ``error``: why the server could not be asked; what it would have said is empty then. ``generations``: the records as
     the server has them, oldest first. ``conditions``: what is known of each, by its name. ``server``: the answer to the
     verb ``status``.
-    ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet;
-    ``last_alert``: the one that it took last.
+    ``runs`` and ``next_runs``: by program. ``waiting``: alerts that the server has not taken yet; ``set_aside``: the files of
+    those that it never will; ``last_alert``: the one that it took last.
     """
 
     client: str
@@ -51,6 +52,7 @@ class Status:
     next_runs: Mapping[str, float] = field(default_factory=dict)
     paused: str = ""
     waiting: int = 0
+    set_aside: tuple[str, ...] = ()
     last_alert: LastAlert | None = None
     not_in_backup: tuple[str, ...] = ()
     max_age_hours: int = 26
@@ -123,6 +125,7 @@ def gather(context: Context) -> Status:
         next_runs={name: planned[name].timestamp() for name in PROGRAMS if name in planned},
         paused=state.paused() or "",
         waiting=len(context.outbox.waiting()),
+        set_aside=tuple(map(str, context.outbox.set_aside())),
         last_alert=context.outbox.last(),
         not_in_backup=tuple(state.not_in_backup()),
         max_age_hours=context.config.backup.max_age_hours,
@@ -156,6 +159,8 @@ def _of_the_runs(status: Status) -> Iterator[Attention]:
             yield Attention(f"{kind}_{name.replace(' ', '_')}", run.lines[0] if run.lines else "")
     if status.waiting:
         yield Attention("waiting", str(status.waiting))
+    if status.set_aside:
+        yield Attention("set_aside", shlex.join(status.set_aside))
     for name in PROGRAMS:
         if name not in status.next_runs:
             yield Attention("unplanned", name)

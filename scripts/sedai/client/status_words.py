@@ -37,6 +37,7 @@ _TITLES = {
         "failed_restore_drill": "The last restore drill could not run: {detail}",
         "findings_restore_drill": "The last restore drill found problems: {detail}",
         "waiting": "Alerts that the server has not taken yet: {detail}",
+        "set_aside": "Alerts that the server would not take, which you have not read: {detail}",
         "unplanned": "Cron does not run it: {detail}",
     },
     "ja": {
@@ -59,6 +60,7 @@ _TITLES = {
         "failed_restore_drill": "直近の復元訓練を実行できませんでした: {detail}",
         "findings_restore_drill": "直近の復元訓練で問題が見つかりました: {detail}",
         "waiting": "サーバーがまだ受け取っていない通知: {detail} 件",
+        "set_aside": "サーバーが受け取らなかった未読の通知: {detail}",
         "unplanned": "cron に登録されていません: {detail}",
     },
 }
@@ -84,6 +86,7 @@ _COMMANDS = {
     "failed_restore_drill": "{scripts}/restore_drill.py",
     "findings_restore_drill": "{scripts}/restore_drill.py",
     "waiting": _CHECK,
+    "set_aside": "cat {detail}; rm {detail}",
     "unplanned": "ansible-playbook site.yml",
 }
 # Where a command of these is run, when it is not this machine.
@@ -219,6 +222,6 @@ def moment(seconds: float) -> str:
 
 def command(item: Attention, client: str, scripts: Path, language: str) -> str:
     """What to run, and where when it is not this machine; our programs here are in ``scripts``."""
-    words = _COMMANDS[item.kind].format(client=client, scripts=shlex.quote(str(scripts)))
+    words = _COMMANDS[item.kind].format(client=client, scripts=shlex.quote(str(scripts)), detail=item.detail)
     where = _ELSEWHERE.get(item.kind, "")
     return f"{words}  ({LABELS[language][where]})" if where else words

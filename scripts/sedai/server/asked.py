@@ -36,9 +36,9 @@ class Asked:
         """A whole number, 0 or more."""
         return int(self._field(name, "a whole number", lambda value: type(value) is int and value >= 0, None))
 
-    def number(self, name: str) -> float:
+    def number(self, name: str, default: float | None = None) -> float:
         """A number, and not one of those that are none."""
-        return float(self._field(name, "a number", _is_number, None))
+        return float(self._field(name, "a number", _is_number, default))
 
     def flag(self, name: str) -> bool:
         """True or false; false where it is left out."""

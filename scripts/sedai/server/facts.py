@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sedai.core.errors import IntegrityError
 from sedai.server import days
@@ -38,7 +39,8 @@ class GenerationFacts:
 class ClientFacts:
     """A configured client. ``generations`` oldest first; ``known_since``: when the watch first saw its name.
 
-    ``checked``: when it last had its generations checked, 0 where that is not known.
+    ``checked``: when it last had its generations checked, 0 where that is not known. ``alerts_stuck``: for how many seconds
+    an alert had been waiting on it that it could not hand over, as of its last run.
     ``clock_skew``: client minus server in seconds, as of its last run. ``error``: why its directory can't be used;
     ``unseen``: it can't even be looked into, so that nothing else is known. ``days``: how many generations were sealed on
     each day (2026-01-31, UTC), those that were pruned too; 0 where a run began and none was.
@@ -50,6 +52,7 @@ class ClientFacts:
     generations: tuple[GenerationFacts, ...] = ()
     clock_skew: float = 0.0
     checked: float = 0.0
+    alerts_stuck: float = 0.0
     error: str = ""
     unseen: bool = False
     days: dict[str, int] = field(default_factory=dict)
@@ -115,16 +118,17 @@ def _client(store: ClientStore, name: str, since: float, max_age: float) -> Clie
                                          shareable_bytes=record.shareable_bytes))  # fmt: skip
         except IntegrityError as error:
             found.append(GenerationFacts(str(generation), moment, error=error.message))
-    return ClientFacts(name, since, max_age, tuple(found), _skew(store), _checked(store), _try_to_write(store),
-                       days=days.counted(store, generations))  # fmt: skip
+    return ClientFacts(name, since, max_age, tuple(found), _noted(store.incoming / "clock_skew"), _checked(store),
+                       _noted(store.alerts_stuck), _try_to_write(store), days=days.counted(store, generations))  # fmt: skip
 
 
-def _skew(store: ClientStore) -> float:
+def _noted(path: Path) -> float:
+    """The figure that the gate wrote down there; 0 where it did not."""
     try:
-        skew = float((store.incoming / "clock_skew").read_text(encoding="ascii"))
+        figure = float(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 0.0
-    return skew if math.isfinite(skew) else math.inf
+    return figure if math.isfinite(figure) else math.inf
 
 
 def _checked(store: ClientStore) -> float:

@@ -135,6 +135,7 @@ class Gate:
 
     def _begin(self, asked: Asked) -> dict[str, Any]:
         skew = asked.number("time") - time.time()
+        stuck = asked.number("alerts_stuck_seconds", 0.0)  # an earlier client does not say it
         empty, dry_run = asked.flag("empty"), asked.flag("dry_run")
         with self._locked():
             if not dry_run:
@@ -143,6 +144,7 @@ class Gate:
                 self.store.empty_delta()
             self._refuse_without_room()
             (self.store.incoming / "clock_skew").write_text(f"{skew:.3f}\n", encoding="ascii")
+            self.store.alerts_stuck.write_text(f"{stuck:.0f}\n", encoding="ascii")
             if not self.store.checked.exists():
                 self.store.checked.touch()  # from now on a check is awaited
             newest = self.store.base()

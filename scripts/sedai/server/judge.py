@@ -15,10 +15,12 @@ _DAY = 86400.0
 _GROWTH_GENERATIONS = 7
 # A night that was missed, and the hours of the night, are no reason for a mail.
 _SCRUB_SLACK_DAYS = 2
+# An alert that the server was not there to take is handed over by the next run, a day later where there is one a day.
+_ALERTS_STUCK_SECONDS = 26 * 3600.0
 # What was reported as nearly full is over only when it is clearly less full again.
 _HYSTERESIS_PERCENT = 2.0
 
-CLIENT_KINDS = ("never", "stale", "unchecked", "small", "future", "order", "clock", "record", "unwritable")
+CLIENT_KINDS = ("never", "stale", "unchecked", "unheard", "small", "future", "order", "clock", "record", "unwritable")
 SERVER_KINDS = ("disk", "growth", "inodes", "unread")
 
 
@@ -80,9 +82,7 @@ def _client(client: ClientFacts, now: float, limits: Watch) -> Iterator[Finding]
     if broken:
         yield finding("record", names=", ".join(generation.name for generation in broken), error=broken[-1].error)
     yield from _age(client, now, finding)
-    limit = limits.max_check_hours * 3600.0
-    if limit and client.checked and now - client.checked > limit:
-        yield finding("unchecked", seconds=now - client.checked, limit=limit)
+    yield from _silence(client, now, limits, finding)
     if whole:
         yield from _size(whole, finding)
     if len(client.generations) > 1:
@@ -91,6 +91,14 @@ def _client(client: ClientFacts, now: float, limits: Watch) -> Iterator[Finding]
             yield finding("order", newest=newest.name, previous=previous.name)
     if not abs(client.clock_skew) <= CLOCK_TOLERANCE_SECONDS:
         yield finding("clock", seconds=client.clock_skew)
+
+
+def _silence(client: ClientFacts, now: float, limits: Watch, finding: _Make) -> Iterator[Finding]:
+    limit = limits.max_check_hours * 3600.0
+    if limit and client.checked and now - client.checked > limit:
+        yield finding("unchecked", seconds=now - client.checked, limit=limit)
+    if client.alerts_stuck > _ALERTS_STUCK_SECONDS:
+        yield finding("unheard", seconds=client.alerts_stuck)
 
 
 def _age(client: ClientFacts, now: float, finding: _Make) -> Iterator[Finding]:

@@ -67,6 +67,11 @@ class ClientStore:
         return self.root / "checked"
 
     @property
+    def alerts_stuck(self) -> Path:
+        """For how many seconds the client's alerts had not been getting through when its last run began."""
+        return self.incoming / "alerts_stuck"
+
+    @property
     def lock(self) -> Path:
         """Held by whatever changes anything of this client."""
         return self.root / "lock"

@@ -21,6 +21,7 @@ _TITLES = {
         "never": "there is no backup",
         "stale": "no new backup",
         "unchecked": "the client's checks stopped",
+        "unheard": "the client's alerts do not get through",
         "small": "the newest backup is suspiciously small",
         "future": "a generation is dated in the future",
         "order": "the newest generation is older than the one before",
@@ -40,6 +41,7 @@ _TITLES = {
         "never": "バックアップがありません",
         "stale": "新しいバックアップがありません",
         "unchecked": "クライアントの検査が止まっています",
+        "unheard": "クライアントの通知が届いていません",
         "small": "最新のバックアップが異常に小さい",
         "future": "世代の日時が未来です",
         "order": "最新の世代が前の世代より古い日時です",
@@ -62,6 +64,7 @@ _WHAT = {
         "never": "{client} has been configured for {age}, and the store holds no generation of it.",
         "stale": "The newest generation of {client} is {newest}, {age} old; {limit} are allowed.",
         "unchecked": "{client} has not had its generations checked for {age}; {limit} are allowed.",
+        "unheard": "At the last backup an alert of {client} had been waiting for {age}, though this server was there to take it.",
         "small": "Files in {newest} of {client}: {files}, with {bytes}; usual are {usual_files}, with {usual_bytes}.",
         "future": "{newest} of {client} is dated {age} in the future: the clock of this server is, or was, wrong.",
         "order": "{newest} of {client} was sealed after {previous}, but its time is earlier: the clock of this server was set "
@@ -83,6 +86,7 @@ _WHAT = {
         "never": "{client} は設定から {age} 経過しましたが、保存先に世代が 1 つもありません。",
         "stale": "{client} の最新世代は {newest} で、{age} 前のものです(許容は {limit})。",
         "unchecked": "{client} の世代は {age} の間、クライアントから検査されていません(許容は {limit})。",
+        "unheard": "前回のバックアップの時点で、{client} の通知がこのサーバーに渡されないまま {age} 経過していました。",
         "small": "{client} の {newest} は {files} ファイル、{bytes} です。通常は {usual_files} ファイル、{usual_bytes} です。",
         "future": "{client} の {newest} の日時は {age} 先の未来です。このサーバーの時計が狂っているか、狂っていました。",
         "order": "{client} の {newest} は {previous} の後に作成されましたが、日時が前になっています。時計が戻されたようです。",
@@ -106,6 +110,7 @@ _MEANS = {
         "stale": "What changed on {client} since then is in no backup. The older generations are untouched.",
         "unchecked": "The client's check is also what tells you when this watch stands still. If its cron does not run, its other "
         "alerts may not reach you either.",
+        "unheard": "What went wrong on {client} since then may be told nowhere but on {client} itself. Backups are made.",
         "small": "Files may have been lost on {client}, or a source may be missing. The older generations still hold them.",
         "future": "The ages of generations can't be trusted, and neither can pruning by days, weeks or months.",
         "order": "Both generations are whole. Ages and pruning by days may be wrong until newer ones follow.",
@@ -127,6 +132,8 @@ _MEANS = {
         "stale": "それ以降に {client} で変更されたデータはバックアップされていません。既存の世代は無傷です。",
         "unchecked": "この監視が止まったときに知らせるのは、クライアントの検査です。{client} の cron が動いていなければ、"
         "ほかの通知も届かない可能性があります。",
+        "unheard": "それ以降に {client} で起きた問題は、{client} 上でしか確認できない可能性があります。"
+        "バックアップは作成されています。",
         "small": "{client} でファイルが失われたか、バックアップ対象が欠けている可能性があります。以前の世代には残っています。",
         "future": "世代の経過時間や、日・週・月単位の保持判定が信頼できません。",
         "order": "どちらの世代も完全です。新しい世代が続くまで、経過時間や日単位の保持判定が正しくない場合があります。",
@@ -152,6 +159,7 @@ _NEXT: dict[str, tuple[str, Sequence[str]]] = {
     "never": ("client", (f"{_PROGRAMS}/backup_data.py",)),
     "stale": ("client", (f"{_PROGRAMS}/backup_data.py",)),
     "unchecked": ("client", (f"{_PROGRAMS}/check_backup_integrity.py", "crontab -l", "systemctl status cron")),
+    "unheard": ("client", (f"{_PROGRAMS}/backup_status.py",)),
     "small": ("client", (f"{_PROGRAMS}/restore_data.py list", f"{_PROGRAMS}/backup_data.py --dry-run")),
     "future": ("server", ("timedatectl",)),
     "order": ("server", ("timedatectl",)),

@@ -265,6 +265,24 @@ def test_an_alert_that_is_never_taken_holds_nothing_up(context: Context) -> None
     outbox.flush(gate)  # type: ignore[arg-type]
     assert gate.taken == ["three"]
     assert outbox.waiting() == []
+    assert [path.suffix for path in outbox.set_aside()] == [".refused", ".refused"]
+
+
+def test_how_long_nothing_gets_through(context: Context) -> None:
+    now = time.time()
+    assert context.outbox.stuck_seconds(now) == 0.0
+    outbox, gate = fill(context), Gate({"one": UsageError("too long")})
+    oldest = outbox.waiting()[0]
+    oldest.rename(oldest.with_stem(str(int((now - 5000) * 1e9))))
+    oldest.with_name("own.json").touch()  # not of ours
+    assert outbox.stuck_seconds(now) == pytest.approx(5000, abs=1)
+    assert outbox.stuck_seconds(now - 6000) == 0.0, "the clock was set back"
+    outbox.flush(gate)  # type: ignore[arg-type]
+    assert gate.taken == ["two", "three"]
+    assert outbox.stuck_seconds(now) == pytest.approx(5000, abs=1), "one that was set aside is not delivered"
+    for path in outbox.set_aside():
+        path.unlink()
+    assert outbox.stuck_seconds(now) == 0.0
 
 
 @pytest.mark.parametrize("refusal", [ServerError("no space"), ProtocolError("half upgraded")])

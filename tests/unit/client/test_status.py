@@ -49,6 +49,7 @@ def test_all_is_well() -> None:
         ({"runs": {"full check": Run(0, 0, 1)}}, ["findings_full_check"]),
         ({"runs": {"restore drill": Run(0, 0, 3), "check": Run(0, 0, 3)}}, ["failed_restore_drill", "failed_check"]),
         ({"waiting": 2}, ["waiting"]),
+        ({"set_aside": ("/state/alerts/1.refused", "/a state/2.refused")}, ["set_aside"]),
         ({"next_runs": {name: NOW for name in PROGRAMS if name != "restore drill"}}, ["unplanned"]),
     ],
 )

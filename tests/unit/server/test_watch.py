@@ -128,6 +128,20 @@ def test_a_client_that_backs_up_and_checks_no_more_is_told(server: Server) -> No
     assert server.told() == [("incident", "client.laptop.unchecked"), ("resolved", "client.laptop.unchecked")]
 
 
+def test_a_client_whose_alerts_do_not_get_through_is_told(server: Server) -> None:
+    server.seal(2, 1)
+    ask(server.config, "begin", alerts_stuck_seconds=27 * 3600.0)
+    assert [finding.kind for finding in watch(server.config, LOG).findings] == ["unheard"]
+    assert "waiting for 27 hours" in (server.root / "body").read_text()
+    ask(server.config, "begin", alerts_stuck_seconds=0.0)
+    assert watch(server.config, LOG).findings == ()
+    ask(server.config, "begin", alerts_stuck_seconds=1e300)
+    assert [finding.kind for finding in watch(server.config, LOG).findings] == ["unheard"]
+    ask(server.config, "begin")  # by an earlier version
+    assert watch(server.config, LOG).findings == ()
+    assert [what for what, key in server.told() if key == "client.laptop.unheard"] == ["incident", "resolved"] * 2
+
+
 def test_a_client_that_never_came_is_told_since_it_was_configured(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,10 +260,10 @@ def test_without_a_place_for_its_notes_there_is_no_watch(server: Server) -> None
         watch(replace(server.config, watch=Watch()), LOG)
 
 
-def ask(config: ServerConfig, verb: str) -> dict[str, object]:
+def ask(config: ServerConfig, verb: str, **fields: object) -> dict[str, object]:
     """The gate's answer to a client whose clock is right."""
     answers = io.BytesIO()
-    request = json.dumps({"protocol": 1, "time": time.time()}).encode() + b"\n"
+    request = json.dumps({"protocol": 1, "time": time.time()} | fields).encode() + b"\n"
     Gate(config, "laptop", io.BytesIO(request), answers, LOG).serve(verb)
     result: dict[str, object] = json.loads(answers.getvalue().splitlines()[-1])["result"]
     return result

@@ -73,6 +73,10 @@ def kinds(found: ClientFacts, disk: Disk | None = ROOMY, **changes: object) -> l
         (client(*daily(2), checked=NOW - 50 * HOUR), []),
         (client(*daily(2), checked=NOW - 50 * HOUR - 1), ["unchecked"]),
         (client(*daily(2), checked=0.0), []),
+        # Its alerts: what waited for a run that comes once a day is no trouble.
+        (client(*daily(2), alerts_stuck=26 * HOUR), []),
+        (client(*daily(2), alerts_stuck=26 * HOUR + 1), ["unheard"]),
+        (client(*daily(2), alerts_stuck=math.inf), ["unheard"]),
         # Suspiciously small: half of the median of the earlier ones.
         (client(*daily(5, files=500)), []),
         (client(*daily(5, files=499)), ["small"]),
