@@ -12,6 +12,7 @@ from sedai import __version__
 from sedai.core import lock, output
 from sedai.core.errors import ConfigError, ExitCode, SedaiError
 from sedai.core.log import open_log
+from sedai.core.progress import Reporter
 from sedai.server import ahead, config, freeze, housekeeping, importing, prune, snapshots, status
 from sedai.server.import_plan import Wish
 from sedai.server.rights import become_owner
@@ -128,12 +129,25 @@ def tidy(settings: config.ServerConfig, only: str | None, *, explain: bool) -> E
             continue
         with lock.exclusive(store.lock, f"A backup of {client}"):
             done = prune.prune(store, rule)
-        ahead.empty_trash(store)
+        empty_trash(store, client, done.entries)
         if done.frozen:
             print(f"{client}: nothing dropped, {done.frozen}")
             continue
         print(f"{client}: dropped {len(done.dropped)}, kept {len(store.generations())}")
     return ExitCode.CLEAN
+
+
+def empty_trash(store: ClientStore, client: str, entries: int) -> None:
+    """Remove what was dropped of ``client``, about so many ``entries``; somebody may be looking."""
+    done = 0
+    with Reporter(quiet=False).steps(f"removing ({client})", entries) as show:
+
+        def gone(count: int) -> None:
+            nonlocal done
+            done += count
+            show(done)
+
+        ahead.empty_trash(store, gone)
 
 
 def hold(settings: config.ServerConfig, client: str, reason: str | None) -> ExitCode:

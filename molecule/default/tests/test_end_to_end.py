@@ -524,6 +524,13 @@ class TestStatus:
         for host in (client.host, server):
             assert host.file(file).mode == 0o644  # node_exporter is another account
 
+    def test_a_file_tells_how_the_last_runs_ended(self, client: Client) -> None:
+        generation = client.backup()["generation"]
+        told = client.host.file("/var/lib/sedai-state/client.json")
+        assert told.mode == 0o644
+        table = json.loads(told.content_string)
+        assert (table["newest"], table["runs"]["backup"]["exit"]) == (generation, 0)
+
     def test_the_client_s_page(self, client: Client) -> None:
         generation = client.backup()["generation"]
         client.program("backup_status.py", "--html", "/root/status.html")

@@ -164,6 +164,7 @@ class ClientConfig:
     drill: Drill = field(default_factory=Drill)
     ping_url: str = ""
     metrics_file: Path | None = None
+    state_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.schema != 1:
@@ -187,6 +188,9 @@ class ClientConfig:
         for outer, inner in itertools.pairwise(ordered):
             if inner.is_relative_to(outer):
                 raise ValueError(f"the sources {outer} and {inner} overlap; name only one of them.")
+        told = self.state_file
+        if told is not None and not (told.is_absolute() and told.suffix == ".json"):
+            raise ValueError(f"state_file {told} must be an absolute path that ends with .json.")
         staging = self.staging_directory
         if staging is None:
             if self.databases:

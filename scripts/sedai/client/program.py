@@ -18,6 +18,7 @@ from typing import Any
 from sedai import __version__
 from sedai.client import config as configuration
 from sedai.client import metrics as figures
+from sedai.client import state_file
 from sedai.client.alerts import Outbox
 from sedai.client.config import ClientConfig
 from sedai.client.messages import IS_IT_ON, Incident, compose, compose_over
@@ -173,19 +174,25 @@ def carry_out(
         context.outbox.flush_alone(config)
     else:
         context.outbox.resolve(compose_over(name, key, config.client, last_good, config.language), config)
-    _tell_prometheus(context)
+    _tell_monitoring(context)
     return code, result
 
 
-def _tell_prometheus(context: Context) -> None:
-    path = context.config.metrics_file
-    if path is None:
+def _tell_monitoring(context: Context) -> None:
+    config, state = context.config, context.state
+    if not config.metrics_file and not config.state_file:
         return
     try:
-        waiting = len(context.outbox.waiting())
-        metrics.write(figures.samples(context.config.client, list(context.state.runs()), waiting), path)
+        runs = list(state.runs())
+        waiting, set_aside = len(context.outbox.waiting()), len(context.outbox.set_aside())
+        if config.state_file:
+            content = state_file.table(config.client, time.time(), runs, waiting=waiting, set_aside=set_aside,
+                                       paused=state.paused())  # fmt: skip
+            state_file.write(config.state_file, content)
+        if config.metrics_file:
+            metrics.write(figures.samples(config.client, runs, waiting + set_aside), config.metrics_file)
     except (SedaiError, OSError, ImportError) as error:  # the run is none the worse for it
-        context.log.warning("%s", error)
+        context.log.warning("what is written for monitoring is not: %s", error)
 
 
 def _complain(log: Logger, error: SedaiError) -> None:

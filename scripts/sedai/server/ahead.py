@@ -18,6 +18,7 @@ from sedai.core import lock
 from sedai.core.beneath import allow_deep_paths
 from sedai.core.errors import LockedError, SedaiError
 from sedai.core.process import run
+from sedai.server import removal
 from sedai.server.store import ClientStore
 
 Room = Callable[[], str]
@@ -93,11 +94,11 @@ def make_way(store: ClientStore) -> bool:
     return lock.stop_holder(store.farm_lock, (_AT_LEISURE,))
 
 
-def empty_trash(store: ClientStore) -> None:
-    """Remove what was dropped, now."""
+def empty_trash(store: ClientStore, gone: removal.Gone = removal.ignore) -> None:
+    """Remove what was dropped, now, and tell ``gone`` on the way."""
     lock.stop_holder(store.trash_lock, (_AT_LEISURE,))
     with lock.exclusive(store.trash_lock, "The removal of what was dropped", wait_seconds=math.inf):
-        store.empty_trash()
+        store.empty_trash(gone)
 
 
 def give_back(store: ClientStore) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sedai.core import lock
+from sedai.core.errors import IntegrityError
 from sedai.core.generation import Retention, Verdict, decide
 from sedai.server import freeze, known
 from sedai.server.store import ClientStore
@@ -18,12 +19,13 @@ _INTERVAL = timedelta(hours=1)
 class Pruned:
     """What a pruning did: names of generations dropped, and of those that stay only because somebody reads them.
 
-    ``frozen``: why nothing was done, in words.
+    ``frozen``: why nothing was done, in words. ``entries``: how many those that were dropped have, by their records.
     """
 
     dropped: tuple[str, ...]
     in_use: tuple[str, ...]
     frozen: str = ""
+    entries: int = 0
 
 
 def prune(store: ClientStore, rule: Retention) -> Pruned:
@@ -37,6 +39,7 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
         return Pruned((), (), str(frozen))
     dropped: list[str] = []
     in_use: list[str] = []
+    entries = 0
     store.trash.mkdir(mode=0o700, parents=True, exist_ok=True)
     for verdict in decide(store.generations(), rule):
         if verdict.keep:
@@ -47,11 +50,13 @@ def prune(store: ClientStore, rule: Retention) -> Pruned:
             if record.exists() and not held.enter_context(lock.unless_in_use(record)):
                 in_use.append(name)
                 continue
+            with contextlib.suppress(IntegrityError):
+                entries += store.record(verdict.generation).entries
             known.forget(store, verdict.generation)
             store.discard(store.directory(verdict.generation))
         dropped.append(name)
     known.forget_with_time(store, rule)
-    return Pruned(tuple(dropped), tuple(in_use))
+    return Pruned(tuple(dropped), tuple(in_use), entries=entries)
 
 
 def too_many(store: ClientStore, rule: Retention, now: datetime) -> str:

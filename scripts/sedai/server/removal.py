@@ -5,27 +5,34 @@ from __future__ import annotations
 import errno
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from sedai.core import workers
 
 # Fewer directories are removed before a process would have started.
 _WORTH_WORKERS = 20
+# Takes how many entries more are gone.
+Gone = Callable[[int], None]
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove(root: Path) -> None:
+def ignore(count: int) -> None:
+    """A :data:`Gone` where nobody wants to know."""
+
+
+def remove(root: Path, gone: Gone = ignore) -> None:
     """Remove the directory ``root`` and all below it; see :func:`empty`.
 
     Raises:
         OSError: something can't be removed.
     """
-    empty(root)
+    empty(root, gone)
     root.rmdir()
 
 
-def empty(root: Path) -> None:
-    """Remove all below the directory ``root``.
+def empty(root: Path, gone: Gone = ignore) -> None:
+    """Remove all below the directory ``root``, and tell ``gone`` on the way.
 
     A directory's own directories are moved up below ``root`` before it goes: no recursion, three descriptors, however
     deep it is. Symlinks are removed, never followed.
@@ -35,12 +42,12 @@ def empty(root: Path) -> None:
     """
     top = _enter(os.fsencode(root), None)
     try:
-        _empty(top, workers.count())
+        _empty(top, workers.count(), gone)
     finally:
         os.close(top)
 
 
-def _empty(top: int, crew: int) -> None:
+def _empty(top: int, crew: int, gone: Gone = ignore) -> None:
     while names := _names(top):
         directories = []
         for name, is_directory in names:
@@ -48,14 +55,16 @@ def _empty(top: int, crew: int) -> None:
                 directories.append(name)
             else:
                 os.unlink(name, dir_fd=top)
-        for _ in workers.spread(
+        gone(len(names) - len(directories))
+        for count in workers.spread(
             functools.partial(_remove_one, top), directories, crew if len(directories) > _WORTH_WORKERS else 0
         ):
-            pass
+            gone(count)
 
 
-def _remove_one(top: int, name: bytes) -> None:
-    directory = _enter(name, top)
+def _remove_one(top: int, name: bytes) -> int:
+    """Remove a directory; how many entries are gone with it, which those that were moved up are not."""
+    directory, gone = _enter(name, top), 1
     try:
         for inner, is_directory in _names(directory):
             if is_directory:
@@ -63,9 +72,11 @@ def _remove_one(top: int, name: bytes) -> None:
                 _move_up(inner, directory, top)
             else:
                 os.unlink(inner, dir_fd=directory)
+                gone += 1
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=top)
+    return gone
 
 
 def _move_up(name: bytes, directory: int, top: int) -> None:

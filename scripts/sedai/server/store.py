@@ -111,12 +111,12 @@ class ClientStore:
         """Whether anything was dropped that was not removed yet."""
         return self.trash.is_dir() and any(self.trash.iterdir())
 
-    def empty_trash(self) -> None:
-        """Remove what was put into the trash; :attr:`trash_lock` is held."""
+    def empty_trash(self, gone: removal.Gone = removal.ignore) -> None:
+        """Remove what was put into the trash, and tell ``gone`` on the way; :attr:`trash_lock` is held."""
         if self.trash.exists():
             for dropped in self.trash.iterdir():
                 if dropped.is_dir() and not dropped.is_symlink():
-                    removal.remove(dropped)
+                    removal.remove(dropped, gone)
                 else:  # nothing that was dropped; but it takes room
                     dropped.unlink()
 

@@ -29,6 +29,7 @@ TABLES: dict[type, dict[str, Any]] = {
         "language": "ja",
         "ping_url": "https://ping.example.com/x",
         "metrics_file": "/metrics/x.prom",
+        "state_file": "/metrics/x.json",
         "staging_directory": "/var/lib/sedai-client",
         "server": {
             "host": "vps.example.com",

@@ -362,7 +362,9 @@ def test_what_was_dropped_is_removed(store: ClientStore) -> None:
     for content in (b"1", b"2"):
         sealed(store, put(store, {"s/a": content}), ENTRIES)
     store.prepare()
+    of_the_dropped = sum(store.record(generation).entries for generation in store.generations()[:-1])
     done = prune.prune(store, Retention(keep_last=1, guard_days=0))
+    assert done.entries == of_the_dropped > 0
     trash = store.trash
     assert len(done.dropped) == 2
     assert (
@@ -436,7 +438,7 @@ def test_who_gives_the_room_back_is_no_holder_that_a_run_ends(
         monkeypatch.setattr(
             ClientStore,
             name,
-            lambda store: ended.extend(
+            lambda store, *gone: ended.extend(
                 lock.stop_holder(held, (ahead._AT_LEISURE, ahead._HURRIED))
                 for held in (store.farm_lock, store.trash_lock)
                 if held.exists() and lock.in_use(held)

@@ -363,8 +363,10 @@ class TestRemoval:
             for name in "abc":
                 (place / name).touch()
         (tmp_path / "beside").touch()
-        removal.remove(root)
+        entries, gone = sum(1 for _ in root.rglob("*")), list[int]()
+        removal.remove(root, gone.append)
         assert os.listdir(tmp_path) == ["beside"]
+        assert sum(gone) == entries > 240
 
     def test_what_can_not_be_removed_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         root = tmp_path / "root"
