@@ -52,7 +52,7 @@ _STATE = {"alerts", "base.manifest", "changes", "digests", "lock", "plan", "rest
           "signed.json", "unsigned"}  # fmt: skip
 _CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incoming", "known", "latest", "lock", "sequence", "trash",
            "trash.lock", "usage"}  # fmt: skip
-_INCOMING = {"clock_skew", "delta", "no-base"}
+_INCOMING = {"alerts_stuck", "clock_skew", "delta", "no-base"}
 
 # What decides whether work is shared, and in pieces of what size, becomes so small that a tree of the tests is worth it.
 _SHARED = {
