@@ -42,7 +42,8 @@ def main() -> ExitCode:
 
         write(build(status, list(context.state.runs()), scripts), arguments.html)
     else:
-        from sedai.client.status_table import Terminal, show
+        from sedai.client.status_table import show
+        from sedai.core.terminal import Terminal
 
         show(status, Terminal(width=None if sys.stdout.isatty() else 120), scripts)
     if status.error:

@@ -47,10 +47,10 @@ def test_a_client_that_never_came_is_mailed(server: Host) -> None:
     assert server.run("ls /tmp/alert:*").rc != 0
     server.run_expect([0], f"sed -i -E 's/(\"alpha\": )[0-9.]+/\\11000.0/' {STATE}/watch.json")
     run(server, "watch")
-    mail = server.file("/tmp/alert: [sedai] alpha: there is no backup").content_string
+    mail = server.file("/tmp/alert: [sedai] alpha: URGENT: there is no backup").content_string
     assert "Nothing of this machine is backed up." in mail
     assert "backup_data.py" in mail
-    assert not server.file("/tmp/alert: [sedai] beta.example: there is no backup").exists
+    assert not server.file("/tmp/alert: [sedai] beta.example: URGENT: there is no backup").exists
 
 
 @pytest.mark.parametrize("user", ["nobody", "admin"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sedai.core import wire
@@ -122,11 +122,17 @@ IS_IT_ON = {
 _OVER = {
     "en": {
         "subject": "[sedai] {client}: {program} is clean again",
+        "to_do": "What to do",
+        "nothing": "Nothing.",
+        "what": "What happened",
         "body": "The last run of `{program}` was clean.",
         "last": "Last generation without findings",
     },
     "ja": {
         "subject": "[sedai] {client}: {program} 復旧",
+        "to_do": "必要な対応",
+        "nothing": "ありません。",
+        "what": "何が起きたか",
         "body": "直近の {program} は正常に終了しました。",
         "last": "問題のない最後の世代",
     },
@@ -144,10 +150,10 @@ def compose_over(program: str, key: str, client: str, last_good: str, language: 
     """The mail that what ``program`` reported as the incident ``key`` is over."""
     words = _OVER[language]
     name = _PROGRAMS[language].get(program, program)
-    body = words["body"].format(program=name) + "\n"
+    parts = [(words["to_do"], words["nothing"]), (words["what"], words["body"].format(program=name))]
     if last_good:
-        body += f"\n{words['last']}:\n{last_good}\n"
-    return Alert(words["subject"].format(client=client, program=name), body, resolved=key)
+        parts.append((words["last"], last_good))
+    return Alert(words["subject"].format(client=client, program=name), _body(parts), resolved=key)
 
 
 def compose(incident: Incident, client: str, log_file: str, language: str) -> Alert:
@@ -170,7 +176,11 @@ def compose(incident: Incident, client: str, log_file: str, language: str) -> Al
         (labels["last"], incident.last_good or labels["none"]),
         *_not_as_it_should_be(incident.left_out, labels),
     )
-    return Alert(subject, "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n")
+    return Alert(subject, _body(parts))
+
+
+def _body(parts: Iterable[tuple[str, str]]) -> str:
+    return "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
 
 
 def _not_as_it_should_be(left_out: Sequence[str], labels: Mapping[str, str]) -> list[tuple[str, str]]:

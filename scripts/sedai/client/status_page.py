@@ -11,7 +11,7 @@ from typing import Any
 from sedai.client import catalog
 from sedai.client.runs import PROGRAMS, program
 from sedai.client.status import Status, attention
-from sedai.client.status_words import LABELS, command, last_alert, moment, room, title
+from sedai.client.status_words import LABELS, age, command, last_alert, moment, room, title
 from sedai.core import page, wire
 from sedai.core.errors import ExitCode
 from sedai.core.progress import size
@@ -81,13 +81,14 @@ def _tables(status: Status, words: Mapping[str, Any]) -> list[page.Table]:
         condition = status.condition(record)
         if condition.damaged:
             bad.add(len(rows))
-        sealed = catalog.local(catalog.sealed_at(record))
-        rows.append([str(record["generation"]), sealed, *figures, condition.words(status.language)])
-    columns = [words[name] for name in ("generation", "sealed", "files", "size", "new", "state")]
+        sealed = catalog.sealed_at(record)
+        old = age(status.now - sealed.timestamp(), status.language)
+        rows.append([str(record["generation"]), catalog.local(sealed), old, *figures, condition.words(status.language)])
+    columns = [words[name] for name in ("generation", "sealed", "age", "files", "size", "new", "state")]
     found = []
     if rows:
         name = words["generations"].format(client=status.client)
-        found.append(page.Table(name, columns, rows, frozenset({2, 3, 4}), frozenset(bad)))
+        found.append(page.Table(name, columns, rows, frozenset({2, 3, 4, 5}), frozenset(bad)))
     rows, bad = [], set()
     for name in PROGRAMS:
         run, planned = status.runs.get(name), status.next_runs.get(name)

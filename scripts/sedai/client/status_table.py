@@ -13,17 +13,9 @@ from rich.text import Text
 from sedai.client import catalog
 from sedai.client.runs import PROGRAMS
 from sedai.client.status import Status, attention
-from sedai.client.status_words import LABELS, command, last_alert, moment, room, title
+from sedai.client.status_words import LABELS, age, command, last_alert, moment, room, title
 from sedai.core import wire
 from sedai.core.progress import size
-
-
-class Terminal(Console):
-    """Where it is printed."""
-
-    def on_broken_pipe(self) -> None:
-        """That nobody reads on is the program's affair; this rich would end it as if there were findings."""
-        raise BrokenPipeError
 
 
 def show(status: Status, console: Console, scripts: Path) -> None:
@@ -53,7 +45,7 @@ def _generations(status: Status, words: Mapping[str, Any]) -> Table:
     table = Table(title=words["generations"].format(client=status.client), title_justify="left")
     for name in ("generation", "sealed"):
         table.add_column(words[name], no_wrap=True)
-    for name in ("files", "size", "new"):
+    for name in ("age", "files", "size", "new"):
         table.add_column(words[name], justify="right", no_wrap=True)
     table.add_column(words["state"], overflow="fold")
     for record in status.generations:
@@ -61,7 +53,9 @@ def _generations(status: Status, words: Mapping[str, Any]) -> Table:
         if "error" not in record:
             figures = [f"{record['files']:,}", size(int(record["bytes"])), size(int(record["new_bytes"]))]
         condition = status.condition(record)
-        cells = [str(record["generation"]), catalog.local(catalog.sealed_at(record)), *figures]
+        sealed = catalog.sealed_at(record)
+        old = age(status.now - sealed.timestamp(), status.language)
+        cells = [str(record["generation"]), catalog.local(sealed), old, *figures]
         table.add_row(
             *map(Text, cells), Text(condition.words(status.language), style="red" if condition.damaged else "")
         )

@@ -102,6 +102,9 @@ LABELS = {
         "generations": "Generations of {client}",
         "generation": "Generation",
         "sealed": "Sealed",
+        "age": "Age",
+        "hours": "{count:.0f} h",
+        "days_old": "{count:.0f} d",
         "files": "Files",
         "size": "Size",
         "new": "New",
@@ -112,7 +115,7 @@ LABELS = {
         "next": "Next run",
         "never": "never",
         "disk_title": "Server's disk",
-        "disk": "{free} of {total} free",
+        "disk": "{free} of {total} free ({used} % used)",
         "days": ", enough for about {days} days at {daily} a day",
         "years": ", enough for more than 10 years at {daily} a day",
         "shareable": "; about {bytes} less would be used on XFS or btrfs, where big files that change a little share what "
@@ -149,6 +152,9 @@ LABELS = {
         "generations": "{client} の世代",
         "generation": "世代",
         "sealed": "作成",
+        "age": "経過",
+        "hours": "{count:.0f} 時間",
+        "days_old": "{count:.0f} 日",
         "files": "ファイル数",
         "size": "サイズ",
         "new": "新規",
@@ -159,7 +165,7 @@ LABELS = {
         "next": "次回の実行",
         "never": "なし",
         "disk_title": "サーバーのディスク",
-        "disk": "{total} のうち空き {free}",
+        "disk": "{total} のうち空き {free} (使用率 {used} %)",
         "days": "、1 日 {daily} のペースで約 {days} 日分",
         "years": "、1 日 {daily} のペースで 10 年分以上",
         "shareable": "。XFS か btrfs なら使用量が約 {bytes} 減ります(一部だけ変わる大きなファイルの、変わらない部分を共有)",
@@ -199,7 +205,10 @@ def title(item: Attention, language: str) -> str:
 def room(status: Status) -> str:
     """The server's disk, and for how long it will do."""
     words, server, days = LABELS[status.language], status.server, status.days_left
-    text = str(words["disk"]).format(free=size(int(server["free_bytes"])), total=size(int(server["total_bytes"])))
+    free, total = int(server["free_bytes"]), int(server["total_bytes"])
+    text = str(words["disk"]).format(
+        free=size(free), total=size(total), used=round(100 * (1 - free / total)) if total else 0
+    )
     if days is not None:
         span = words["days" if days < _MANY_DAYS else "years"]
         text += str(span).format(days=f"{days:.0f}", daily=size(round(status.daily_bytes)))
@@ -213,6 +222,13 @@ def last_alert(status: Status) -> str:
     if status.last_alert is None:
         return str(LABELS[status.language]["no_alert"])
     return f"{moment(status.last_alert.taken)}: {status.last_alert.subject}"
+
+
+def age(seconds: float, language: str) -> str:
+    """How old something is, for a column."""
+    hours = seconds / 3600
+    words = LABELS[language]
+    return str(words["hours"]).format(count=hours) if hours < 48 else str(words["days_old"]).format(count=hours / 24)
 
 
 def moment(seconds: float) -> str:

@@ -33,7 +33,11 @@ _WORDS = {
     "en": {
         "well": "weekly report: all is well",
         "wrong": "weekly report: {problems}",
-        "why": "This mail comes every week, whatever happens. It shows that mails of this server reach you: when it stays away, "
+        "to_do": "What to do",
+        "nothing_to_do": "Nothing.",
+        "no_mails": "No mail waits.",
+        "about": "About this mail",
+        "why": "It comes every week, whatever happens. It shows that mails of this server reach you: when it stays away, "
         "look at the server.",
         "wrong_now": "Wrong now",
         "open": "Reported and not over",
@@ -66,7 +70,11 @@ _WORDS = {
     "ja": {
         "well": "週間レポート: 異常なし",
         "wrong": "週間レポート: 問題 {count} 件",
-        "why": "このメールは、何があっても毎週届きます。届いていれば、このサーバーからの通知が届く状態であることがわかります。"
+        "to_do": "必要な対応",
+        "nothing_to_do": "ありません。",
+        "no_mails": "送信待ちのメールはありません。",
+        "about": "このメールについて",
+        "why": "何があっても毎週届きます。届いていれば、このサーバーからの通知が届く状態であることがわかります。"
         "届かない週があれば、サーバーを確認してください。",
         "wrong_now": "現在の問題",
         "open": "報告済みで未解決",
@@ -129,7 +137,7 @@ def report(config: ServerConfig, log: Logger) -> Alert:
         ConfigError: the configuration names no directory for the notes.
         ProcessError: the command did not take it.
     """
-    mail = compose(look(config, log), str(config.store), config.language)
+    mail = compose(look(config, log), config)
     alerts.send(config.alert_command, mail, NAMESPACE, log)
     return mail
 
@@ -192,13 +200,16 @@ def _incident(line: str) -> OpenIncident:
     return OpenIncident(str(table["subject"]), float(table["first"]), int(table["total"]))
 
 
-def compose(material: Material, store: str, language: str) -> Alert:
-    """The mail; pure."""
-    text = _WORDS[language]
-    body = "\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in sections(material, store, language))
+def compose(material: Material, config: ServerConfig) -> Alert:
+    """The mail, which begins with what to do."""
+    text = _WORDS[config.language]
+    parts = [*sections(material, config), (text["about"], [text["why"]])]
     count = wrong(material)
+    if not count:
+        parts.insert(0, (text["to_do"], [text["nothing_to_do"]]))
+    body = "\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in parts)
     subject = text["wrong"].format(count=count, problems=counted(count, "problem")) if count else text["well"]
-    return Alert(words.subject("", subject), f"{text['why']}\n\n{body}\n")
+    return Alert(words.subject("", subject), f"{body}\n")
 
 
 def wrong(material: Material) -> int:
@@ -213,17 +224,28 @@ def waits(material: Material) -> bool:
     return material.mails not in ("", _NO_MAILS)
 
 
-def sections(material: Material, store: str, language: str) -> list[tuple[str, list[str]]]:
-    """Everything in words: titles, each with at least one line."""
+def problems(material: Material, config: ServerConfig) -> list[tuple[str, list[str]]]:
+    """What is wrong now, a sentence each; with each where something is to be run, and what, or nothing."""
+    language = config.language
     text = _WORDS[language]
-    wrong_now = [
-        f"{finding.client or 'server'}: {words.title(finding.kind, language)}" for finding in material.findings
-    ] + [
-        text["rotten"].format(client=client, count=count, things=counted(count, "damaged thing"))
-        for client, count in sorted(material.rotten.items())
+    places = str(config.store), str(config.log_file), language
+    found = [
+        (f"{one.client or 'server'}: {words.title(one.kind, language)}", words.commands(one, *places))
+        for one in material.findings
     ]
+    for client, count in sorted(material.rotten.items()):
+        line = text["rotten"].format(client=client, count=count, things=counted(count, "damaged thing"))
+        found.append((line, words.commands(Finding("rot", client), *places)))
     if waits(material):
-        wrong_now.append(text["waits"])
+        found.append((text["waits"], []))
+    return found
+
+
+def sections(material: Material, config: ServerConfig) -> list[tuple[str, list[str]]]:
+    """Everything in words: titles, each with at least one line."""
+    store, language = str(config.store), config.language
+    text = _WORDS[language]
+    wrong_now = [line for sentence, commands in problems(material, config) for line in (sentence, *commands)]
     still_open = [
         text["open_line"].format(
             subject=one.subject, since=words.moment(one.first), total=one.total, times=counted(one.total, "time")
@@ -247,7 +269,7 @@ def sections(material: Material, store: str, language: str) -> list[tuple[str, l
         (text["scrub"], [_scrubbed(material.whole_since, language)]),
     ]
     if material.mails:
-        parts.append((text["mails"], material.mails.splitlines()))
+        parts.append((text["mails"], material.mails.splitlines() if waits(material) else [text["no_mails"]]))
     return [(title, lines or [text["nothing"]]) for title, lines in parts]
 
 

@@ -17,7 +17,7 @@ from sedai.server import words
 from sedai.server.config import ServerConfig
 from sedai.server.facts import ClientFacts, Facts
 from sedai.server.notebook import directory, write_json
-from sedai.server.report import Material, look, sections, waits, with_mails, wrong
+from sedai.server.report import Material, look, problems, sections, with_mails, wrong
 
 _WAIT_SECONDS = 10
 
@@ -32,7 +32,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "failed": "failed, or damaged",
         "none": "none",
         "generations": "Generations of {client}",
-        "columns": ("Generation", "Sealed", "Files", "Size", "New", "State"),
+        "columns": ("Generation", "Sealed", "Age", "Files", "Size", "New", "State"),
         "whole": "kept",
         "size": "Size of the generations of {client}",
         "new": "New content of {client}",
@@ -47,7 +47,7 @@ _WORDS: dict[str, dict[str, Any]] = {
         "failed": "失敗または破損",
         "none": "なし",
         "generations": "{client} の世代",
-        "columns": ("世代", "作成", "ファイル数", "サイズ", "新規", "状態"),
+        "columns": ("世代", "作成", "経過", "ファイル数", "サイズ", "新規", "状態"),
         "whole": "保持中",
         "size": "{client} の世代のサイズ",
         "new": "{client} の新しいデータ量",
@@ -63,8 +63,9 @@ def carry_out(config: ServerConfig, log: Logger, *, as_json: bool = False, html:
     elif html is not None:
         page.write(build(material, config), html)
     else:
-        told = sections(material, str(config.store), config.language)
-        print("\n\n".join(f"{title}:\n" + "\n".join(lines) for title, lines in told))
+        from sedai.server import status_table  # a gate that writes the page needs no rich
+
+        status_table.show(material, config, generations(material.facts, config.language))
     return ExitCode.FINDINGS if wrong(material) else ExitCode.CLEAN
 
 
@@ -106,18 +107,13 @@ def table(material: Material) -> dict[str, Any]:
 def build(material: Material, config: ServerConfig) -> page.Page:
     """The page."""
     text, language, facts = _WORDS[config.language], config.language, material.facts
-    told = sections(material, str(config.store), language)
+    told = sections(material, config)
     count = wrong(material)
     items = []
-    for finding in material.findings:
-        commands = words.commands(finding, str(config.store), str(config.log_file), language)
-        name = f"{finding.client}: " if finding.client else ""
-        items.append(page.Item(f"{name}{words.title(finding.kind, language)} ({commands[0]})", "; ".join(commands[1:])))
-    known = len(material.findings)
-    # What has no command of its own follows in words.
-    wrong_now, still_open = told[0][1], told[1][1]
-    items += [page.Item(line) for line in wrong_now[known:] if material.rotten or waits(material)]
-    items += [page.Item(line) for line in still_open if material.incidents or material.error]
+    for sentence, commands in problems(material, config):
+        where = f" ({commands[0]})" if commands else ""
+        items.append(page.Item(sentence + where, "; ".join(commands[1:])))
+    items += [page.Item(line) for line in told[1][1] if material.incidents or material.error]
     today = datetime.fromtimestamp(facts.now, UTC).date()
     return page.Page(
         language=language,
@@ -129,7 +125,7 @@ def build(material: Material, config: ServerConfig) -> page.Page:
         items=items,
         days=page.calendar(today, _days(facts.clients, today, text)),
         charts=[chart for client in facts.clients if client.whole for chart in _charts(client, text, language)],
-        tables=[_generations(client, text) for client in facts.clients if client.generations],
+        tables=generations(facts, language),
         notes=[(title, lines) for title, lines in told[2:]],
     )
 
@@ -167,7 +163,13 @@ def _charts(client: ClientFacts, text: Mapping[str, Any], language: str) -> list
     ]
 
 
-def _generations(client: ClientFacts, text: Mapping[str, Any]) -> page.Table:
+def generations(facts: Facts, language: str) -> list[page.Table]:
+    """What is kept, a table for each client, newest first."""
+    return [_generations(client, facts.now, language) for client in facts.clients if client.generations]
+
+
+def _generations(client: ClientFacts, now: float, language: str) -> page.Table:
+    text = _WORDS[language]
     rows: list[list[str]] = []
     bad: set[int] = set()
     for one in reversed(client.generations):
@@ -175,6 +177,7 @@ def _generations(client: ClientFacts, text: Mapping[str, Any]) -> page.Table:
         if one.error:
             bad.add(len(rows))
             figures = ["", "", ""]
-        rows.append([one.name, words.moment(one.time), *figures, one.error or text["whole"]])
+        age = words.duration(now - one.time, language)
+        rows.append([one.name, words.moment(one.time), age, *figures, one.error or text["whole"]])
     title = text["generations"].format(client=client.name)
-    return page.Table(title, text["columns"], rows, frozenset({2, 3, 4}), frozenset(bad))
+    return page.Table(title, text["columns"], rows, frozenset({2, 3, 4, 5}), frozenset(bad))

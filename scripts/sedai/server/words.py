@@ -15,6 +15,9 @@ LANGUAGES = ("en", "ja")
 _PROGRAMS = "~/project/scripts"
 _TOOL = "sudo /usr/local/lib/sedai/sedai_server.py"
 
+# What can lose data if nobody looks soon; all else is worth a look on the same day or the next.
+_URGENT = frozenset({"never", "stale", "record", "unwritable", "disk", "inodes", "watch", "rot"})
+_GRAVITY = {"en": ("URGENT", "warning"), "ja": ("緊急", "注意")}
 # Titles hold no figures: a subject that changes would be mailed anew each time.
 _TITLES = {
     "en": {
@@ -178,10 +181,10 @@ _NEXT: dict[str, tuple[str, Sequence[str]]] = {
 
 _LABELS = {
     "en": {"what": "What happened", "means": "What it means for the data", "last": "Last good generation",
-           "none": "none is known", "next": "Run this next", "over": "resolved: {title}",
-           "over_body": "The watch does not see this any more: {title}."},
+           "none": "none is known", "next": "Run this next", "over": "resolved: {title}", "to_do": "What to do",
+           "nothing": "Nothing.", "over_body": "The watch does not see this any more: {title}."},
     "ja": {"what": "何が起きたか", "means": "データへの影響", "last": "最後の正常な世代", "none": "不明",
-           "next": "次に実行するコマンド", "over": "解決: {title}",
+           "next": "次に実行するコマンド", "over": "解決: {title}", "to_do": "必要な対応", "nothing": "ありません。",
            "over_body": "監視で次の問題は検出されなくなりました: {title}。"},
 }  # fmt: skip
 
@@ -199,7 +202,9 @@ def alert(finding: Finding, store: str, log_file: str, language: str) -> Alert:
     if finding.client:
         parts.append((labels["last"], finding.last_good or labels["none"]))
     body = "\n\n".join(f"{title}:\n{text}" for title, text in parts) + "\n"
-    return Alert(subject(finding.client, _TITLES[language][finding.kind]), body, incident=finding.key)
+    gravity = _GRAVITY[language][finding.kind not in _URGENT]
+    about = subject(finding.client, f"{gravity}: {_TITLES[language][finding.kind]}")
+    return Alert(about, body, incident=finding.key)
 
 
 def commands(finding: Finding, store: str, log_file: str, language: str) -> list[str]:
@@ -215,7 +220,8 @@ def over(kind: str, client: str, key: str, language: str) -> Alert:
     labels = _LABELS[language]
     title = _TITLES[language][kind]
     about = subject(client, labels["over"].format(title=title))
-    return Alert(about, labels["over_body"].format(title=title) + "\n", resolved=key)
+    parts = [(labels["to_do"], labels["nothing"]), (labels["what"], labels["over_body"].format(title=title))]
+    return Alert(about, "\n\n".join(f"{name}:\n{text}" for name, text in parts) + "\n", resolved=key)
 
 
 def title(kind: str, language: str) -> str:

@@ -87,7 +87,7 @@ def test_first_then_silence_then_a_reminder_then_the_end(desk: Desk, provider: P
     desk.resolve("backup", "clean again", "all is well")
     desk.resolve("backup", "clean again", "all is well")
     assert provider.subjects == ["FAILED", "Reminder: FAILED", "Reminder: FAILED", "clean again"]
-    assert provider.bodies[1].endswith("hour 24\n") and "25 times, 24 of them" in provider.bodies[1]
+    assert provider.bodies[1].startswith("hour 24\n") and "25 times, 24 of them" in provider.bodies[1]
     assert provider.bodies[3].startswith("all is well\n") and "reported 50 times" in provider.bodies[3]
     assert desk.incidents.open() == []
 

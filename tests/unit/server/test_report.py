@@ -23,14 +23,16 @@ from sedai.server.store import ClientStore
 
 LOG = logging.getLogger("test")
 HERE = os.uname().nodename
+EN = ServerConfig(Path("/srv/sedai"), Path("/log"))
+JA = replace(EN, language="ja")
 
 
 def test_all_is_well() -> None:
-    mail = compose(WELL, "/srv/sedai", "en").checked()
+    mail = compose(WELL, EN).checked()
     assert mail.subject == f"[sedai] {HERE}: weekly report: all is well"
     assert mail.incident == mail.resolved == ""
     for line in (
-        "Wrong now:\nnothing",
+        "What to do:\nNothing.\n\nWrong now:\nnothing",
         "Reported and not over:\nnothing",
         "desk: no generation",
         "laptop: 5 generations, the newest g4, 4 hours old; 1,004 files, 10.0 GiB; 2.0 GiB of new content a day",
@@ -48,13 +50,13 @@ def test_no_figure_is_given_for_more_than_ten_years(language: str, words: str) -
     """2 GiB a day."""
     for free, many in ((7200 * GIB, False), (7400 * GIB, True)):
         facts = replace(WELL.facts, disk=Disk(8000 * GIB, free, 100, 50))
-        body = compose(replace(WELL, facts=facts), "/srv/sedai", language).body
+        body = compose(replace(WELL, facts=facts), replace(EN, language=language)).body
         assert (f"{words}\n" in body, bool(re.search(r"3\d{3} (?:days|日)", body))) == (many, not many)
 
 
 def test_a_run_of_today_has_not_failed_yet() -> None:
     laptop = replace(LAPTOP, days={"2026-03-09": 0, "2026-03-10": 0})
-    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(laptop,))), "/srv/sedai", "en").body
+    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(laptop,))), EN).body
     assert "by day (UTC):\nlaptop: 03-09 failed, 03-10 -\n" in body
 
 
@@ -73,28 +75,28 @@ def test_what_reflinks_would_save(language: str, words: str) -> None:
     for much in (GIB, GIB // 5):
         made = tuple(replace(one, shareable_bytes=much) for one in LAPTOP.whole)
         told = replace(WELL, facts=replace(WELL.facts, clients=(DESK, replace(LAPTOP, generations=made))))
-        assert (words in compose(told, "/srv/sedai", language).body) == (much == GIB)
-    assert "btrfs" not in compose(WELL, "/srv/sedai", language).body
+        assert (words in compose(told, replace(EN, language=language)).body) == (much == GIB)
+    assert "btrfs" not in compose(WELL, replace(EN, language=language)).body
 
 
 def test_japanese() -> None:
-    mail = compose(WELL, "/srv/sedai", "ja").checked()
+    mail = compose(WELL, JA).checked()
     assert mail.subject == f"[sedai] {HERE}: 週間レポート: 異常なし"
     assert "laptop: 5 世代、最新は g4 (4 時間 前)" in mail.body
     assert "laptop: 03-02 1, 03-03 2, 03-04 -, 03-05 失敗, 03-06 1" in mail.body
     assert not [
-        line
-        for line in mail.body.splitlines()
-        if line.isascii() and line and "No mail" not in line and not line.startswith("laptop: 03-")
+        line for line in mail.body.splitlines() if line.isascii() and line and not line.startswith("laptop: 03-")
     ]
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"findings": [Finding("stale", "laptop")]}, "laptop: no new backup"),
-        ({"findings": [Finding("disk")]}, "server: the disk of the backups is nearly full"),
-        ({"rotten": {"laptop": 3}}, "laptop: 3 damaged things"),
+        ({"findings": [Finding("stale", "laptop")]},
+         "laptop: no new backup\nOn laptop, as root:\n~/project/scripts/backup_data.py\n"),
+        ({"findings": [Finding("disk")]},
+         "server: the disk of the backups is nearly full\nOn this server, as root:\ndf -h /srv/sedai\n"),
+        ({"rotten": {"laptop": 3}}, "laptop: 3 damaged things in what is stored\nOn laptop, as root:\n~/project/"),
         ({"incidents": [OpenIncident("[sedai] laptop: backup FAILED", NOW - DAY, 1)]},
          "[sedai] laptop: backup FAILED (since 2026-03-09 12:00 UTC, reported 1 time)"),
         ({"mails": "Given up, kept in /x:\n  1.mail"}, "Mails:\nGiven up, kept in /x:"),
@@ -103,14 +105,15 @@ def test_japanese() -> None:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_in_the_subject(changes: dict[str, object], words: str) -> None:
-    mail = compose(replace(WELL, **changes), "/srv/sedai", "en").checked()  # type: ignore[arg-type]
+    mail = compose(replace(WELL, **changes), EN).checked()  # type: ignore[arg-type]
     assert mail.subject == f"[sedai] {HERE}: weekly report: 1 problem"
     assert words in mail.body
+    assert mail.body.startswith("Wrong now:\n") and "What to do:" not in mail.body
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_nothing_at_all_is_a_report_too(language: str) -> None:
-    compose(Material(Facts(NOW, (), None), [], [], 0.0, {}), "/srv/sedai", language).checked()
+    compose(Material(Facts(NOW, (), None), [], [], 0.0, {}), replace(EN, language=language)).checked()
 
 
 @pytest.fixture
@@ -154,7 +157,9 @@ def test_what_the_watch_and_the_scrub_noted_is_in_it(config: ServerConfig, tmp_p
     (tmp_path / "watch" / "scrub.json").write_text(json.dumps(scrubbed))
     report(config, LOG)
     body = (tmp_path / "body").read_text()
-    assert "Wrong now:\nlaptop: there is no backup\nlaptop: 1 damaged thing in what is stored\n\n" in body
+    never, rot = body.partition("\n\n")[0].split("laptop: 1 damaged thing in what is stored\n")
+    assert never.startswith("Wrong now:\nlaptop: there is no backup\nOn laptop, as root:\n")
+    assert rot.startswith("On laptop, as root:\n")
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "echo rubbish", "echo '{}'"])
@@ -188,7 +193,7 @@ def test_what_the_newest_backup_lacks_is_told_every_week(language: str, title: s
         replace(LAPTOP.generations[1], not_in_backup=("/var/lib/redis holds live files",)),
     )
     facts = replace(WELL.facts, clients=(DESK, replace(LAPTOP, generations=generations)))
-    body = compose(replace(WELL, facts=facts), "/srv/sedai", language).body
+    body = compose(replace(WELL, facts=facts), replace(EN, language=language)).body
     assert f"{title}:\nlaptop: /var/lib/redis holds live files\n" in body
     assert "/old" not in body
 
@@ -197,7 +202,7 @@ def test_what_the_newest_backup_lacks_is_told_every_week(language: str, title: s
 def test_what_was_copied_while_it_was_open_is_not_told_as_missing(language: str, title: str) -> None:
     told = ("/x is missing", "copied while open: /a.db: live files of SQLite, not dumped")
     client = replace(LAPTOP, generations=(replace(LAPTOP.generations[1], not_in_backup=told),))
-    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(client,))), "/srv/sedai", language).body
+    body = compose(replace(WELL, facts=replace(WELL.facts, clients=(client,))), replace(EN, language=language)).body
     assert ":\nlaptop: /x is missing\n\n" in body
     assert f"{title}:\nlaptop: /a.db: live files of SQLite, not dumped\n\n" in body
-    assert title not in compose(WELL, "/srv/sedai", language).body
+    assert title not in compose(WELL, replace(EN, language=language)).body

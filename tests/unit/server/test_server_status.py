@@ -16,7 +16,7 @@ from server_samples import DAY, DESK, LAPTOP, NOW, WELL
 
 from sedai.core import page
 from sedai.core.errors import ExitCode
-from sedai.server import ahead, status
+from sedai.server import ahead, status, status_table
 from sedai.server.config import ClientRules, ServerConfig, Watch
 from sedai.server.facts import GenerationFacts
 from sedai.server.gate import Gate
@@ -43,6 +43,23 @@ def test_it_is_told_in_words(config: ServerConfig, capsys: pytest.CaptureFixture
     assert status.carry_out(config, LOG) is ExitCode.CLEAN
     told = capsys.readouterr().out
     assert "Wrong now:\nnothing" in told and "laptop: no generation" in told
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_terminal_shows_the_commands_and_what_is_kept(language: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(CONFIG, language=language)
+    damaged = GenerationFacts("g9", NOW - DAY, error="the record is damaged")
+    laptop = replace(LAPTOP, generations=(*LAPTOP.generations, damaged))
+    material = replace(
+        WELL, facts=replace(WELL.facts, clients=(laptop,)), findings=[Finding("stale", "laptop")], rotten={"laptop": 3}
+    )
+    status_table.show(material, config, status.generations(material.facts, language))
+    told = capsys.readouterr().out
+    for line in ("~/project/scripts/backup_data.py", "~/project/scripts/check_backup_integrity.py --level full --all"):
+        assert f"\n{line}\n" in told
+    for generation in laptop.generations:
+        assert any(generation.name in line and "│" in line for line in told.splitlines())
+    assert ("24 hours" if language == "en" else "24 時間") in told
 
 
 def test_programs_get_all_of_it(config: ServerConfig, capsys: pytest.CaptureFixture[str]) -> None:

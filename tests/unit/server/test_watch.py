@@ -97,7 +97,7 @@ def test_a_client_that_fell_silent_is_told_until_it_speaks_again(server: Server)
     name = server.seal(30, 1)
     assert [finding.kind for finding in watch(server.config, LOG).findings] == ["stale"]
     [call] = server.alerts()
-    assert call == ["--incident", "watch:client.laptop.stale", "[sedai] laptop: no new backup"]
+    assert call == ["--incident", "watch:client.laptop.stale", "[sedai] laptop: URGENT: no new backup"]
     assert name in (server.root / "body").read_text()
     watch(server.config, LOG)
     assert server.told() == [("incident", "client.laptop.stale")]  # folding is the sender's
