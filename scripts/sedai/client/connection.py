@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,9 @@ HOST_ALIAS = "sedai-server"
 SSH_FAILED = 255
 # What ssh says where a machine is off, or nobody listens there.
 _NO_ANSWER = re.compile(r"Connection refused|timed out|No route to host")
+
+# A gate that says nothing for so long, asked something that it may have a question about, is told that nothing more comes.
+_PATIENCE_SECONDS = 300
 
 # What the gate calls its refusals.
 KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError, "protocol": ProtocolError}
@@ -193,19 +197,27 @@ class Connection:
         self.open()
         process = self._popen(verb, (), subprocess.PIPE)
         _feed(process, request, feed, ends=not talks)
-        return self._answers(process, verb, on_object)
+        # A gate of an earlier version, put in this one's place since the run began, reads to the end before it does anything.
+        patience = threading.Timer(_PATIENCE_SECONDS, _hang_up, (process,)) if talks else None
+        if patience:
+            patience.daemon = True
+            patience.start()
+        return self._answers(process, verb, on_object, patience)
 
     def _answers(
         self,
         process: subprocess.Popen[bytes],
         verb: str,
         on_object: Callable[[dict[str, Any]], dict[str, Any] | None],
+        patience: threading.Timer | None = None,
     ) -> Generator[bytes]:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         self.result: dict[str, Any] = {}
         finished = False
         try:
             for line in process.stdout:
+                if patience:
+                    patience.cancel()
                 if not line.startswith(b"{"):
                     yield line
                     continue
@@ -214,9 +226,11 @@ class Connection:
                     self.result = answer["result"]
                     finished = True
                 elif (reply := on_object(answer)) is not None:
-                    with contextlib.suppress(BrokenPipeError):
+                    with contextlib.suppress(BrokenPipeError, ValueError):  # ended, or closed by us
                         wire.write_object(process.stdin, reply)
         finally:
+            if patience:
+                patience.cancel()
             _hang_up(process)
             process.stdout.close()
             complaint = process.stderr.read().decode(errors="replace").strip()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from gate_pair import QUIET, DirectConnection, Pair
 
-from sedai.client import backup, signing, tamper
+from sedai.client import backup, connection, signing, tamper
 from sedai.client.check import summary
 from sedai.client.finding import Finding
 from sedai.client.scan import Problem
@@ -445,10 +445,14 @@ class TestWithinTheSeal:
 OLD_GATE = """
 import sys
 sys.path.insert(0, {scripts!r})
+from sedai.core import wire
 from sedai.core.errors import UsageError
 from sedai.server import gate
 new = gate.Gate
+wire.until_end = lambda stream: stream
 class Old(new):
+    def _have_signed(self, record):
+        return False
     def _sign(self, request):
         raise UsageError("The gate knows no 'sign'.")
     def _begin(self, request):
@@ -504,6 +508,24 @@ class TestHalfUpgraded:
         assert pair.check("full", "all").findings == [
             "signature: the server: expected signatures, found a server that shows none (an earlier version of sedai?)"
         ]
+
+    def test_a_server_that_forgets_in_the_middle_of_a_run(
+        self, old_server: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It reads until nothing more comes, and this client waits for a question: somebody has to give in."""
+        pair = old_server
+        (pair.root / "ssh").write_text(self.new)
+        pair.backup()
+        before_the_seal = self.new.replace("exec ", f'case "$1" in seal) exec {pair.root}/old "$@";; esac\nexec ')
+        (pair.root / "ssh").write_text(before_the_seal)
+        (pair.root / "old").write_text(self.old.replace("shift\n", ""))
+        (pair.root / "old").chmod(0o700)
+        monkeypatch.setattr(connection, "_PATIENCE_SECONDS", 1)
+        [problem] = pair.run().problems
+        assert problem.code == "unsigned"
+        (pair.root / "ssh").write_text(self.new)
+        assert pair.run().problems == []
+        assert pair.check("full", "all").findings == []
 
     def test_an_old_client(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pair = Pair(tmp_path)
