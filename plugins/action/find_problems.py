@@ -150,11 +150,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     def _of_variable(
         self, name: str, option: Option, given: Mapping[str, Any], defaults: Mapping[str, Any]
     ) -> list[str]:
-        if name in defaults and given.get(name) == defaults[name]:
+        is_default = name in defaults and given.get(name) == defaults[name]
+        if is_default and "{{" not in str(defaults[name]):
             return []
         try:
             value = self._templar.template(given.get(name))
         except AnsibleError as error:
+            if (
+                is_default
+            ):  # one that is made of another variable may be wrong by that; of a host's facts there may be none
+                return []
             return [f"{name} can't be filled in: {str(error).splitlines()[0]}"]
         if value is None:
             return [f"{name} {MISSING}; set it in group_vars."] if option.get("required") else []

@@ -114,7 +114,7 @@ def test_facts_that_are_offered_are_no_slips_of_the_fingers() -> None:
 
 
 INVENTORY = {
-    "all": {"vars": {"ansible_host": "nowhere.invalid", "msmtp_from": "user@example.com"}},
+    "all": {"vars": {"ansible_host": "nowhere.invalid", "msmtp_from": "user@example.com", "alert_language": "fr"}},
     "backup_servers": {
         "hosts": {"vps": {}},
         "vars": {
@@ -141,6 +141,8 @@ TOLD = {
         "msmtp_prot is no setting of sedai. Is it msmtp_port?",
         "msmtp_password is missing or empty. Set vault_msmtp_password with: ansible-vault edit",
         "alert_mail_recipients must be a list.",
+        "alert_mail_language must be en or ja.",
+        "backup_server_language must be one of: en, ja.",
         "backup_server_clients, entry 1 has quota, which is unknown. Is it quota_gib?",
         "Laptop in backup_server_clients is not lower-case letters, digits, dots and dashes.",
         "backup_server_keep_last must be at least 1: the last good generation is never deleted.",
@@ -149,6 +151,7 @@ TOLD = {
         NO_WAY_IN,
         "backup_client_databases, entry 1: kind must be one of: postgresql, mariadb, mysql, sqlite.",
         "backup_client_databases, entry 1: password must be text.",
+        "backup_client_language must be one of: en, ja.",
         "backup_client_souces is no setting of sedai. Is it backup_client_sources?",
         "backup_client_sources is empty: nothing would be backed up. Name a path ([{path: /home}]) in group_vars.",
     ],
