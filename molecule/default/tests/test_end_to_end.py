@@ -567,8 +567,27 @@ class TestStatus:
         assert "restore drill" in said
 
 
+@pytest.fixture(scope="module")
+def again() -> str:
+    """What site.yml says where there is nothing to do."""
+    return site()
+
+
 class TestProvisioning:
     """What a run of site.yml does not see stays as it is, and what it can't do it refuses beforehand."""
+
+    def test_the_last_lines_say_when_where_to_whom_and_what_next(self, again: str) -> None:
+        """Without them nothing would change, and nothing fail. tests/templates has every word, in both languages."""
+        assert again.count("changed=0  failed=0") == 2
+        last = again.rpartition("Say what is scheduled, where things are, and what to try next")[2].split("RECAP")[0]
+        for words in (
+            "client: cron backs up every day at 03:15,",
+            f"{PROGRAMS}/backup_data.py (the first backup)",
+            "server: the generations are in /srv/sedai,",
+            "Alerts go to user@example.com.",
+        ):
+            assert words in last
+        assert "MAILS WAIT" not in last
 
     @pytest.mark.parametrize(
         "part",
