@@ -63,7 +63,7 @@ def test_nobody_else_can_say_that_the_watch_ran(server: Host, user: str) -> None
 def test_the_scrub_runs_at_idle_priority(server: Host) -> None:
     assert cron_line(server, "scrub").startswith("nice -n 19 ionice -c 3 ")
     run(server, "scrub")
-    assert server.run("journalctl -q -t sedai-scrub").stdout.count("Read 0 files")
+    assert "sedai-server scrub: Read 0 files" in server.run("journalctl -q -t sedai").stdout
     assert server.file(f"{STATE}/scrub.json").user == "sedai"
 
 
@@ -81,7 +81,8 @@ def test_an_error_of_the_program_is_in_the_journal(server: Host) -> None:
         run(server, "watch")
     finally:
         server.run_expect([0], "mv /etc/sedai/away.toml /etc/sedai/server.toml")
-    assert "server.toml is not there" in server.run("journalctl -q -t sedai-watch").stdout
+    said = server.run("journalctl -q -t sedai").stdout
+    assert re.search(r"sedai-server watch: .*server\.toml is not there", said)
 
 
 def test_cron_runs_it(server: Host, play: Play, alpha: Ask) -> None:

@@ -174,7 +174,7 @@ _NEXT: dict[str, tuple[str, Sequence[str]]] = {
     "inodes": ("server", ("df -i {store}", f"{_TOOL} prune --explain")),
     "watch": ("server", (f"{_TOOL} watch", "tail {log_file}")),
     "scrub": ("server", (f"{_TOOL} scrub", "tail {log_file}")),
-    "unread": ("server", (f"{_TOOL} scrub", "journalctl -t sedai-scrub")),
+    "unread": ("server", (f"{_TOOL} scrub", "journalctl -t sedai -g scrub")),
     "report": ("server", (f"{_TOOL} report", "tail {log_file}")),
     "rot": ("client", (f"{_PROGRAMS}/backup_data.py", f"{_PROGRAMS}/check_backup_integrity.py --level full --all")),
 }
