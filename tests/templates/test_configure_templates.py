@@ -132,3 +132,29 @@ def test_every_problem_has_its_sentence() -> None:
     named |= set(re.findall(r'"" if .* else "(\w+)"', source))
     assert {"vps_no_key", "smtp_certificate", "smtp_no_tls", "time"} <= named
     assert named <= set(WORDS["__configure_words"])
+
+
+@pytest.mark.parametrize(
+    "language, words", [("en", "Your ssh gets to the VPS by another machine"), ("ja", "別のマシンを経由")]
+)
+def test_what_a_jump_host_needs_is_said_where_there_is_one(evaluate: Evaluate, language: str, words: str) -> None:
+    tasks = yaml.safe_load((ROLES / "configure/tasks/write.yml").read_text(encoding="utf-8"))
+    message = tasks[-1]["ansible.builtin.debug"]["msg"].removeprefix("{{").removesuffix("}}")
+
+    def said(**found: str) -> list[str]:
+        mine = interview(language=language)
+        settings = {
+            "configure_inventory": "inventory/mine",
+            "__configure_interview": mine | {"found": mine["found"] | found},
+        }
+        lines: list[str] = evaluate("configure", message, **settings)
+        return lines
+
+    plain = said()
+    assert plain == said(vps_way="")
+    told = said(vps_way="ProxyJump=you@bastion.example.com")
+    assert told[-len(plain) :] == plain, "what is left stays the last line"
+    first, option, key = told[: -len(plain)]
+    assert words in first and "group_vars/backup_clients/own.yml" in first
+    assert yaml.safe_load(option) == {"backup_client_ssh_options": ["ProxyJump=you@bastion.example.com"]}
+    assert "sudo ssh-keygen -t ed25519" in key and "sudo ssh-copy-id" in key

@@ -167,6 +167,15 @@ def test_a_password_for_sudo_works_and_is_seen_nowhere(configure: Configure) -> 
     assert root.splitlines()[-1] == "0"
 
 
+def test_what_the_backups_need_is_said_where_ssh_goes_by_another_machine(configure: Configure) -> None:
+    by_jump = {"ssh_arguments": f"{ANSWERS['ssh_arguments']} -J {VPS}", "vps_host": "server"}
+    output = configure(**ANSWERS | by_jump)
+    assert f'backup_client_ssh_options: ["ProxyJump={VPS}"]' in output
+    assert f"{configure.inventory}/group_vars/backup_clients/own.yml" in output
+    assert "別のマシンを経由" in configure(**ANSWERS | by_jump | {"language": "ja"})
+    assert "backup_client_ssh_options" not in configure(**ANSWERS)
+
+
 @pytest.mark.timeout(1800)  # two conversations, word by word
 class TestFirstContact:
     """ssh has never seen the VPS: nothing is noted before a person, or the answers, have seen its host key."""

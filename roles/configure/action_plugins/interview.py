@@ -16,7 +16,7 @@ Arguments:
 Returns:
   problems: what is wrong, a sentence each; empty when all is well.
   answers: name -> text, when all is well.
-  found: what else came to light: vps_name, the server's true name.
+  found: what else came to light: vps_name, the server's true name; vps_way, ssh's option for a jump host on the way there.
 """
 
 from __future__ import annotations

@@ -120,7 +120,15 @@ def run(argv: list[str], stdin: str) -> subprocess.CompletedProcess[str]:
 
 def is_proxied(settings: Mapping[str, str]) -> bool:
     """Whether ssh goes by another machine, so that name and port mean nothing here."""
-    return any(settings.get(key, "none") != "none" for key in ("proxyjump", "proxycommand"))
+    return bool(way(settings))
+
+
+def way(settings: Mapping[str, str]) -> str:
+    """The option that takes ssh by another machine, as in ssh_config(5); empty where there is none."""
+    for key, option in (("proxyjump", "ProxyJump"), ("proxycommand", "ProxyCommand")):
+        if settings.get(key, "none") != "none":
+            return f"{option}={settings[key]}"
+    return ""
 
 
 def check_language(case: Case) -> Verdict:
@@ -133,7 +141,7 @@ def check_vps_host(case: Case) -> Verdict:
         return Verdict("vps_host")
     settings = case.settings_of_ssh()
     name = settings.get("hostname", case.answers["vps_host"])
-    defaults = {"vps_name": name, "vps_port": settings.get("port", "")}
+    defaults = {"vps_name": name, "vps_port": settings.get("port", ""), "vps_way": way(settings)}
     user = settings.get("user", "")
     if (
         user in ("", "root") or user != getpass.getuser()

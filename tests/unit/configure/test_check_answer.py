@@ -101,3 +101,19 @@ def test_the_password_goes_to_sudo_by_its_input_alone(tmp_path: Path, monkeypatc
     assert problem("sudo_password", sudo_password="s3same open") == ""
     assert problem("sudo_password", sudo_password="another") == "wrong_sudo_password"
     assert problem("sudo_password", sudo_password="") == "sudo_password_needed"
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ("", ""),
+        ("-J you@bastion.example.com", "ProxyJump=you@bastion.example.com"),
+        ("-J none", ""),
+        ("-o ProxyCommand='ssh -W %h:%p bastion'", "ProxyCommand=ssh -W %h:%p bastion"),
+    ],
+)
+def test_the_way_by_another_machine_is_told(arguments: str, expected: str) -> None:
+    case = check_answer.Case({"vps_host": "127.0.0.1"}, f"-F none {arguments}", "")
+    verdict = check_answer.check_vps_host(case)
+    assert (verdict.problem, verdict.defaults["vps_way"]) == ("", expected)
+    assert check_answer.is_proxied(case.settings_of_ssh()) is bool(expected)
