@@ -51,9 +51,14 @@ def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def fenced(text: str) -> list[str]:
+    """What stands between the fences of a page."""
+    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
 def blocks(text: str) -> list[str]:
     """The code blocks of a page; pictures with words of a person's language count by their lines."""
-    found = re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    found = fenced(text)
     assert found
     return [str(len(block.splitlines())) if "┌" in block else block for block in found]
 
@@ -191,23 +196,29 @@ def test_playbooks_know_the_variables_that_are_told(page: str) -> None:
 
 
 # Commands that are none of the project's, and who runs them: a test, or a person alone (a login, the way out of it).
+ALONE = "a person alone"
+HERE = "tests/project/test_documents.py"
+END_TO_END, RESTORED = "molecule/default/tests/test_end_to_end.py", "molecule/default/tests/test_restore.py"
+CONFIGURED, RECOVERED = "molecule/configure/tests/test_configure.py", "molecule/recovery/tests/test_page.py"
+BY_HAND = f"{HERE}::test_an_inventory_is_begun_by_hand_as_told"
+HOW, IMPORTED = "tests/unit/client/test_how.py", "tests/unit/client/test_import.py"
 OTHERS = {
-    r"\. \.venv/bin/activate": "the linters and tests themselves",
-    r"ssh-keygen -t ed25519": "a person alone",
-    r"ssh-copy-id \S+": "a person alone",
-    r"ssh (root@vps\.example\.com|USER@VPS)": "a person alone",
-    r"git pull": "a person alone",
-    r"diff /etc/hostname /root/first-restore/etc/hostname": "molecule/default/tests/test_end_to_end.py",
-    r"cat inventory/mine/\.vault_password": "molecule/configure/tests/test_configure.py, which reads that file",
-    r"cp -r inventory/example inventory/mine": "test_an_inventory_is_begun_by_hand_as_told",
-    r"ansible-vault create inventory/mine/group_vars/all/vault\.yml": "test_an_inventory_is_begun_by_hand_as_told",
-    r"ssh -t -L 8080:.* -m http\.server .*": "molecule/default/tests/test_end_to_end.py",
-    r"sudo (ls -l|find|cat) /srv/sedai/laptop/.*": "tests/unit/client/test_how.py",
-    r"sudo rsync -rlni .*": "tests/unit/client/test_import.py",
-    r"sudo mv /srv/sedai/laptop /srv/sedai-laptop-before-the-import": "a person alone",
-    r"ssh root@\S+ cat \S+ >\S+": "molecule/default/tests/test_restore.py",
-    r"ssh-keygen -Y verify .*": "molecule/default/tests/test_restore.py",
-    r"(cp -a|diff|groupadd|useradd|ssh -t USER@VPS) .*": "molecule/recovery/tests/test_page.py, which counts those of its page",
+    r"\. \.venv/bin/activate": f"{HERE}::test_the_environment_is_entered_as_told",
+    r"ssh-keygen -t ed25519": ALONE,
+    r"ssh-copy-id \S+": ALONE,
+    r"ssh (root@vps\.example\.com|USER@VPS)": ALONE,
+    r"git pull": ALONE,
+    r"diff /etc/hostname /root/first-restore/etc/hostname": f"{END_TO_END}::test_the_commands_of_the_five_minute_start",
+    r"cat inventory/mine/\.vault_password": f"{CONFIGURED}::test_the_secret_comes_out_of_the_vault_by_itself",
+    r"cp -r inventory/example inventory/mine": BY_HAND,
+    r"ansible-vault create inventory/mine/group_vars/all/vault\.yml": BY_HAND,
+    r"ssh -t -L 8080:.* -m http\.server .*": f"{END_TO_END}::test_the_server_s_page_is_shown_through_ssh_alone",
+    r"sudo (ls -l|find|cat) /srv/sedai/laptop/.*": f"{HOW}::test_what_is_in_a_generation_and_who_shares_what",
+    r"sudo rsync -rlni .*": f"{IMPORTED}::test_the_handbook_s_comparison_shows_what_differs_and_nothing_else",
+    r"sudo mv /srv/sedai/laptop /srv/sedai-laptop-before-the-import": ALONE,
+    r"ssh root@\S+ cat \S+ >\S+": f"{RESTORED}::test_who_made_it",
+    r"ssh-keygen -Y verify .*": f"{RESTORED}::test_who_made_it",
+    r"(cp -a|diff|groupadd|useradd|ssh -t USER@VPS) .*": f"{RECOVERED}::test_every_command_of_the_page_is_followed",
 }
 # Ways to call the project's own programs; the tests above look at their words.
 OWN = (
@@ -238,6 +249,37 @@ def test_no_page_tells_a_command_that_nobody_looks_at() -> None:
         assert fits, f"which test runs this? {command}"
         used.update(fits)
     assert used == set(known)
+
+
+@pytest.mark.parametrize("runner", sorted({*OTHERS.values()} - {ALONE}))
+def test_who_is_said_to_run_a_command_is_there(runner: str) -> None:
+    path, _, name = runner.partition("::")
+    assert re.search(rf"^ *def {re.escape(name)}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_environment_is_entered_as_told() -> None:
+    enter = ". .venv/bin/activate"
+    assert enter in commands("docs/start.md")
+    done = subprocess.run(
+        ["sh", "-c", f"{enter} && command -v ansible-playbook && ansible-playbook --version"],
+        cwd=ROOT, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found, version, *_ = done.stdout.splitlines()
+    assert found.endswith("/.venv/bin/ansible-playbook") and version.startswith("ansible-playbook [core ")
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/development.md", "molecule/shared/README.md", "files/README.md"])
+def test_make_knows_what_is_to_be_done_for_each_target(page: str) -> None:
+    """Those in the middle of a sentence too."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    told = re.findall(r"^ *make ([a-z-]+)", "".join(fenced(read(page))), re.MULTILINE)
+    for target in {*told, *re.findall(r"`make ([a-z-]+)", read(page))}:
+        done = subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"make {target}: {done.stderr}"
+        # What is in .PHONY and nowhere else is done at once.
+        assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE), target
 
 
 def test_ansible_takes_the_options_that_are_told() -> None:
