@@ -7,9 +7,11 @@ set -eu
 wanted="python3-venv openssh-client ca-certificates"
 for name; do
     # netavark wants iptables or nft by release; runc serves hosts that crun refuses; apt-utils
-    # indexes the packages inside the images; shellcheck is a linter without a Python package.
+    # indexes the packages inside the images; shellcheck is a linter without a Python package; man
+    # and zsh read what files/ has for them.
     [ "$name" != lab ] || name="podman runc netavark iptables nftables
-        mmdebstrap apt-utils debian-archive-keyring openssl rsync bubblewrap shellcheck git"
+        mmdebstrap apt-utils debian-archive-keyring openssl rsync bubblewrap shellcheck git
+        man-db zsh"
     wanted="$wanted $name"
 done
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 
 import manuals
@@ -38,6 +40,31 @@ def test_every_page_has_what_a_person_looks_for(module: str) -> None:
     assert page.startswith(".TH ")
     for part in (".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH EXAMPLES", ".SH EXIT CODES"):
         assert part in page
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if "/man1/" in name])
+def test_man_finds_and_reads_it(name: str) -> None:
+    program = name.rpartition("/")[2].removesuffix(".1")
+    environment = os.environ | {"MANPATH": str(manuals.SHARE / "man"), "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
+
+    def man(*words: str) -> str:
+        done = subprocess.run(["man", *words], env=environment, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
+    assert man("-w", program).strip() == str(manuals.SHARE / name)
+    assert "EXIT CODES" in man("--warnings", program)
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name.startswith("zsh")])
+def test_zsh_understands_it(name: str) -> None:
+    """It is syntax, and offered for its program alone."""
+    path = manuals.SHARE / name
+    program = path.name.removeprefix("_")
+    subprocess.run(["zsh", "-n", path], check=True, capture_output=True)
+    words = f"fpath=({shlex.quote(str(path.parent))} $fpath); autoload -U compinit; compinit -D -u; print $_comps[{program}]"
+    done = subprocess.run(["zsh", "-f", "-c", words], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{path.name}\n", "")
 
 
 @pytest.mark.parametrize("name", [name for name in MADE if name.startswith("bash")])

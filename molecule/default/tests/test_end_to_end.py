@@ -600,6 +600,22 @@ class TestProvisioning:
         assert "changed=1" not in output
         client.program("restore_data.py", "list")
 
+    def test_manuals_and_completions_are_where_they_are_looked_for(self, client: Client, server: Host) -> None:
+        """By anybody. man and zsh are in no image; tests/project has them read the files."""
+        files = PROJECT / "files/share"
+        pages = sorted(path.name.removesuffix(".1") for path in files.glob("man/man1/*"))
+        servers = {"sedai_gate.py", "sedai_server.py", "send_alert_email.sh"}
+        assert servers < set(pages)
+        for program in pages:
+            host = server if program in servers else client.host
+            for name in (
+                f"man/man1/{program}.1",
+                f"bash-completion/completions/{program}",
+                f"zsh/site-functions/_{program}",
+            ):
+                there = host.run(f"runuser -u nobody -- cat /usr/local/share/{name}")
+                assert there.stdout == (files / name).read_text(encoding="utf-8"), f"{name}: {there.stderr}"
+
     @pytest.mark.parametrize("secret", ["", "{{ vault_msmtp_password }}"], ids=["empty", "missing"])
     def test_without_the_secret_nothing_is_changed(self, secret: str) -> None:
         output = site("--extra-vars", json.dumps({"msmtp_password": secret, "backup_client_language": "ja"}), expect=2)
