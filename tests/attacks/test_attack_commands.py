@@ -53,11 +53,11 @@ OPTIONS = """
 """.split()  # noqa: SIM905  a list this long reads best as words
 
 
+@pytest.mark.parametrize("form, place", [(PUSH, -2), (PULL, 4)], ids=["push", "pull"])
 @pytest.mark.parametrize("option", OPTIONS)
-def test_no_further_option_of_rsync(attacker: Attacker, oldest: str, option: str) -> None:
-    """Among what the gate knows, for a push and for a pull in turn."""
-    form, place = ((PUSH, -2), (PULL.format(generation=oldest), 4))[OPTIONS.index(option) % 2]
-    words = form.split()
+def test_no_further_option_of_rsync(attacker: Attacker, oldest: str, option: str, form: str, place: int) -> None:
+    """Among what the gate knows."""
+    words = form.format(generation=oldest).split()
     command = shlex.join([*words[:place], option, *words[place:]])
     refused(attacker.ask(command), "not one that the gate carries out")
 
