@@ -23,6 +23,11 @@ pytestmark = pytest.mark.usefixtures("unharmed")
 _FORWARD = r"""
 import os, random, select, subprocess, sys
 
+def note(path, count):
+    # rsync may end, and the count be read, at any moment: it is never seen half written
+    open(path + ".new", "w").write(str(count))
+    os.replace(path + ".new", path)
+
 def forward(ssh_words, change, told):
     ssh = subprocess.Popen(ssh_words, stdin=subprocess.PIPE)
     os.close(1)  # only ssh has it now, and so its end is seen
@@ -56,15 +61,13 @@ count = 0
 def change(chunk):
     global count
     count += chunk.count(old)
-    # rsync may end, and the count be read, at any moment: it is never seen half written
-    open(sys.argv[3] + ".new", "w").write(str(count))
-    os.replace(sys.argv[3] + ".new", sys.argv[3])
+    note(sys.argv[3], count)
     return chunk.replace(old, new)
 
 forward(sys.argv[4:], change, lambda: count)
 """
 )
-# usage: seed ssh...; after the versions were exchanged one byte in fifty is another
+# usage: seed count-file ssh...; after the versions were exchanged one byte in fifty is another
 _SPOIL = (
     _FORWARD
     + r"""
@@ -78,9 +81,10 @@ def change(chunk):
         if seen + place > 40 and chance.random() < 0.02:
             spoiled[place] = chance.randrange(256)
     seen += len(chunk)
+    note(sys.argv[2], seen)
     return spoiled
 
-forward(sys.argv[2:], change, lambda: seen > 40)
+forward(sys.argv[3:], change, lambda: seen > 40)
 """
 )
 
@@ -200,9 +204,12 @@ def test_no_bit_is_stored_as_it_is(attacker: Attacker, server: Server, mode: int
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_bytes_at_random(attacker: Attacker, seed: int) -> None:
+def test_bytes_at_random(attacker: Attacker, tmp_path: Path, seed: int) -> None:
     attacker.put({f"docs/{number}/{number}": os.urandom(300) for number in range(20)})
-    attacker.push(through=_SPOIL, words=[str(seed)])
+    count = tmp_path / "count"
+    done = attacker.push(through=_SPOIL, words=[str(seed), str(count)])
+    # Only a receiver that answered gets more than the versions.
+    assert int(count.read_text()) > 40, done.stderr
 
 
 @pytest.mark.parametrize(
