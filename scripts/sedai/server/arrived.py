@@ -126,6 +126,11 @@ class Arrived:
             raise IntegrityError(
                 f"{wire.text(entry.path)} arrived with mtime {stat.st_mtime_ns} ns, the client has {entry.mtime_ns} ns."
             )
+        # Before it is read: a sparse file, which costs the receiver nothing, could keep the seal reading for hours.
+        if stat.st_size != entry.size:
+            raise IntegrityError(
+                f"{wire.text(entry.path)} arrived with {stat.st_size} bytes, the client's rsync read {entry.size}."
+            )
         known = linked.digests if linked else None
         digests = known or digest_open(descriptor, stat.st_size)
         if Identity.of(os.fstat(descriptor)) != Identity.of(stat):
