@@ -110,94 +110,208 @@ def test_it_reads_nothing_else(receiver: TakenOver, path: str) -> None:
     assert said == ""
 
 
+def system_call(call: str) -> str:
+    """A script that makes one call of the C library, and says why it failed."""
+    return (
+        "python3 -c 'import ctypes, os, sys; libc = ctypes.CDLL(None, use_errno=True); "
+        f"sys.exit(os.strerror(ctypes.get_errno()) if libc.{call} else 0)'"
+    )
+
+
+READ_ONLY, NOT_PERMITTED = "Read-only file system", "Operation not permitted"
+# Each with the words in which it is refused: a program that is not there, or another cause, would prove nothing.
 WRITES = {
-    "the base": "echo x >/base/docs/letter",
-    "a new file in the base": "touch /base/planted",
-    "a mode in the base": "chmod 777 /base/docs/letter",
-    "a time in the base": "touch -d 2001-01-01 /base/docs/letter",
-    "an attribute in the base": "setfattr -n user.x -v y /base/docs/letter",
-    "a removal from the base": "rm -f /base/docs/letter",
-    "a move out of the base": "mv /base/docs/letter /delta/",
-    "a hard link to the base": "ln /base/docs/letter /delta/letter",
-    "a hard link by descriptor": 'python3 -c \'import os; f = os.open("/base/docs/letter", 0); '
-    'os.link("/proc/self/fd/%d" % f, "/delta/letter", follow_symlinks=True)\'',
-    "the base by descriptor": "exec 3</base/docs/letter; echo x >/proc/self/fd/3",
-    "a truncation of the base": "python3 -c 'import os; os.truncate(\"/base/docs/letter\", 0)'",
-    "a remount of the base": "mount -o remount,rw /base; echo x >/base/docs/letter",
-    "a bind mount": "mount --bind /base /delta",
-    "an unmount": "umount /base",
-    "usr": "touch /usr/planted",
-    "the root": "mkdir /planted && touch /planted/x && cat /planted/x | grep x",
-    "a device": "mknod /delta/sda b 8 0",
-    "a character device": "mknod /delta/null c 1 3",
-    "another owner": "touch /delta/f && chown 0:0 /delta/f",
-    "an immutable file": "python3 -c 'import fcntl, os; "
-    'fcntl.ioctl(os.open("/delta/f", os.O_CREAT), 0x40086602, (16).to_bytes(8, "little"))\'',
-    "a capability": "cp /usr/bin/true /delta/true && setcap cap_sys_admin+ep /delta/true",
-    "a namespace of its own": "unshare --user --map-root-user true",
-    "a mount namespace": "unshare --mount true",
-    "somebody else's namespace": "nsenter --target 1 --mount cat /etc/passwd",
-    "chroot": "chroot /base /bin/true",
-    "the gate": "kill -9 -- -1; kill -0 $PPID && false",
-    "the kernel's settings": "echo 1 >/proc/sys/kernel/panic",
-    "the host name": "hostname planted",
-    "the network": "exec 3<>/dev/tcp/127.0.0.1/22",
-    "a socket of the machine": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/systemd/private\")'",
-    "the clock": "date -s 2001-01-01",
-    "a terminal": "exec 3<>/dev/tty",
-    "su": "su -c id",
-    "sudo": "sudo -n id",
-    "the gate again": "python3 -P /usr/local/lib/sedai/sedai_gate.py --client beta </dev/null",
+    "the base": ("echo x >/base/docs/letter", READ_ONLY),
+    "a new file in the base": ("touch /base/planted", READ_ONLY),
+    "a mode in the base": ("chmod 777 /base/docs/letter", READ_ONLY),
+    "a time in the base": ("touch -d 2001-01-01 /base/docs/letter", READ_ONLY),
+    "an attribute in the base": ("setfattr -n user.x -v y /base/docs/letter", READ_ONLY),
+    "a removal from the base": ("rm -f /base/docs/letter", READ_ONLY),
+    "a move out of the base": ("mv /base/docs/letter /delta/", READ_ONLY),
+    "a hard link to the base": ("ln /base/docs/letter /delta/letter", "Invalid cross-device link"),
+    "a hard link by descriptor": (
+        (
+            'python3 -c \'import os; f = os.open("/base/docs/letter", 0); '
+            'os.link("/proc/self/fd/%d" % f, "/delta/letter", follow_symlinks=True)\''
+        ),
+        "Invalid cross-device link",
+    ),
+    "the base by descriptor": ("exec 3</base/docs/letter; echo x >/proc/self/fd/3", READ_ONLY),
+    "a truncation of the base": ("python3 -c 'import os; os.truncate(\"/base/docs/letter\", 0)'", READ_ONLY),
+    "a remount of the base": (system_call('mount(None, b"/base", None, 32, None)'), NOT_PERMITTED),
+    "a bind mount": (system_call('mount(b"/base", b"/delta", None, 4096, None)'), NOT_PERMITTED),
+    "an unmount": (system_call('umount2(b"/base", 2)'), NOT_PERMITTED),
+    "usr": ("touch /usr/planted", READ_ONLY),
+    "a device": ("mknod /delta/sda b 8 0", NOT_PERMITTED),
+    "a character device": ("mknod /delta/null c 1 3", NOT_PERMITTED),
+    "another owner": ("touch /delta/f && chown 0:0 /delta/f", "Invalid argument"),
+    "an immutable file": (
+        (
+            "python3 -c 'import fcntl, os; "
+            'fcntl.ioctl(os.open("/delta/f", os.O_CREAT), 0x40086602, (16).to_bytes(8, "little"))\''
+        ),
+        NOT_PERMITTED,
+    ),
+    # cap_sys_admin, in the kernel's vfs_cap_data
+    "a capability": (
+        "cp /usr/bin/true /delta/true && "
+        + system_call(
+            'setxattr(b"/delta/true", b"security.capability", (0x02000001 + (1 << 53)).to_bytes(20, "little"), 20, 0)'
+        ),
+        NOT_PERMITTED,
+    ),
+    "a namespace of its own": ("unshare --user --map-root-user true", "No space left on device"),  # their number is 0
+    "a mount namespace": ("unshare --mount true", NOT_PERMITTED),
+    "somebody else's namespace": ("nsenter --target 1 --mount cat /etc/passwd", NOT_PERMITTED),
+    "chroot": ("/usr/sbin/chroot /usr /bin/true", NOT_PERMITTED),
+    "the gate": ("kill -9 -- -1", "No such process"),
+    "the kernel's settings": ("echo 1 >/proc/sys/kernel/panic", "Permission denied"),
+    "the host name": (system_call('sethostname(b"planted", 7)'), NOT_PERMITTED),
+    "the network": ("exec 3<>/dev/tcp/127.0.0.1/22", "Connection refused"),
+    "a socket of the machine": (
+        "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/systemd/private\")'",
+        "No such file or directory",
+    ),
+    "the clock": ("date -s 2001-01-01", NOT_PERMITTED),
+    "a terminal": ("exec 3<>/dev/tty", "No such device or address"),
+    "su": ("su -c id", "user root does not exist"),
+    "sudo": ("sudo -n id", "no new privileges"),
+    "the gate again": (
+        "python3 -P /usr/local/lib/sedai/sedai_gate.py --client beta </dev/null",
+        "server.toml is not there",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", WRITES)
 def test_it_changes_nothing_else(receiver: TakenOver, what: str) -> None:
-    done = receiver.run(WRITES[what])
-    assert done.returncode != 0, done.stdout + done.stderr
+    script, words = WRITES[what]
+    done = receiver.run(script)
+    refused(done, words)
+    assert done.returncode < 126, "it never ran, or the gate is dead"
 
 
+def test_what_it_writes_beside_the_delta_is_nowhere(receiver: TakenOver, server: Server) -> None:
+    """Its root directory is its own, and ends with it."""
+    assert receiver.says("echo planted >/planted; cat /planted") == "planted\n"
+    assert receiver.says("ls /planted 2>/dev/null") == ""
+    assert server.root("find / -xdev -path /proc -prune -o -name planted -print") == ""
+
+
+SEALED = {"docs/letter": b"dear all\n", "docs/notes": b"second\n", "docs/tool": b"#!/bin/sh\n"}
+
+
+@pytest.fixture(scope="module")
+def _base(_receiver: TakenOver, attacker: Attacker) -> None:
+    """What is planted is a change of one file of these."""
+    attacker.back_up(SEALED)
+
+
+class Planting:
+    """Asks for the seal of one file that the receiver planted in place of rsync."""
+
+    def __init__(self, receiver: TakenOver, attacker: Attacker, theirs: str) -> None:
+        self._receiver = receiver
+        self._attacker = attacker
+        self._theirs = theirs
+
+    def __call__(self, script: str) -> Done:
+        """The seal's answer to what ``script`` planted; its ``{notes}`` is just what rsync would have stored."""
+        attacker = self._attacker
+        attacker.put(SEALED | {"docs/notes": b"planted\n"})
+        stat = (attacker.root / "docs/notes").stat()
+        words = {
+            "store": STORE,
+            "theirs": self._theirs,
+            "own": attacker.generations()[0],
+            "file": "mkdir -p /delta/docs; echo planted >/delta/docs/notes",
+            # As `rsync --fake-super` notes it: without it everything would be refused by its owner.
+            "attribute": "setfattr -n user.rsync.%stat -v "
+            f"'{stat.st_mode:o} 0,0 {stat.st_uid}:{stat.st_gid}' /delta/docs/notes",
+            "time": f"touch -d @{stat.st_mtime_ns // 10**9}.{stat.st_mtime_ns % 10**9:09} /delta/docs/notes",
+        }
+        words["notes"] = "{file}; {attribute}; {time}".format(**words)
+        planted = self._receiver.run(script.format(**words))
+        assert planted.returncode == 0, planted.stdout + planted.stderr
+        lines = attacker.changes().splitlines(keepends=True)
+        [change] = [line for line in lines if line.startswith(b"+docs/notes\t")]
+        return attacker.seal(change, 4)
+
+
+@pytest.fixture
+def planting(_base: None, receiver: TakenOver, attacker: Attacker, theirs: str) -> Planting:
+    return Planting(receiver, attacker, theirs)
+
+
+def test_what_it_stores_as_rsync_would_is_sealed(planting: Planting, attacker: Attacker, server: Server) -> None:
+    """Without this the plants would prove nothing."""
+    generations = attacker.generations()
+    done = planting("{notes}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    newest = attacker.generations()[-1]
+    assert newest not in generations
+    assert server.root(f"cat {STORE}/alpha/generations/{newest}/tree/docs/notes") == "planted\n"
+
+
+NOT_THERE, NO_FILE = "docs/notes did not arrive", "something that rsync never stores"
 PLANTS = {
-    "a symlink for a directory": "ln -s {store}/beta/generations/{theirs}/tree/secret /delta/docs",
-    "a symlink up": "ln -s ../../generations/{own}/tree/docs /delta/docs",
-    "a symlink to the root": "ln -s / /delta/docs",
-    "a symlink to proc": "ln -s /proc/self/cwd /delta/docs",
-    "a symlink for a file": "mkdir /delta/docs; ln -s /etc/passwd /delta/docs/notes",
-    "a symlink to a symlink": "mkdir /delta/docs; ln -s /etc /delta/a; ln -s ../a/passwd /delta/docs/notes",
-    "a FIFO": "mkdir /delta/docs; mkfifo /delta/docs/notes",
-    "a socket": "mkdir /delta/docs; cd /delta/docs; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"notes\")'",
-    "a directory for a file": "mkdir -p /delta/docs/notes",
-    "a file for a directory": "echo x >/delta/docs",
-    "a setuid program": "mkdir /delta/docs; {notes}; chmod 4755 /delta/docs/notes; {time}",
-    "a file that nobody can read": "mkdir /delta/docs; {notes}; chmod 0 /delta/docs/notes; {time}",
-    "an attribute of root's setuid": "mkdir /delta/docs; {notes}; setfattr -n user.rsync.%stat -v '104755 0,0 0:0' "
-    "/delta/docs/notes; {time}",
-    "an attribute that is none": "mkdir /delta/docs; {notes}; setfattr -n user.rsync.%stat -v x /delta/docs/notes; {time}",
-    "an attribute of a device": "mkdir /delta/docs; {notes}; setfattr -n user.rsync.%stat -v '60600 8,0 0:0' "
-    "/delta/docs/notes; {time}",
-    "other bytes": "mkdir /delta/docs; echo other >/delta/docs/notes; {time}",
-    "another time": "mkdir /delta/docs; {notes}",
-    "a sparse monster": "mkdir /delta/docs; truncate -s 7E /delta/docs/notes; {time}",
-    "nothing at all": "true",
+    "a symlink for a directory": ("ln -s {store}/beta/generations/{theirs}/tree/secret /delta/docs", NOT_THERE),
+    "a symlink up": ("ln -s ../../generations/{own}/tree/docs /delta/docs", NOT_THERE),
+    "a symlink to the root": ("ln -s / /delta/docs", NOT_THERE),
+    "a symlink to proc": ("ln -s /proc/self/cwd /delta/docs", NOT_THERE),
+    "a symlink to the right directory": ("{notes}; mv /delta/docs /delta/real; ln -s real /delta/docs", NOT_THERE),
+    "a symlink for a file": ("mkdir /delta/docs; ln -s /etc/passwd /delta/docs/notes", "arrived as ('l', "),
+    "a symlink to a symlink": (
+        "mkdir /delta/docs; ln -s /etc /delta/a; ln -s ../a/passwd /delta/docs/notes",
+        "arrived as ('l', ",
+    ),
+    "a symlink to the right file": (
+        "{notes}; mv /delta/docs/notes /delta/real; ln -s ../real /delta/docs/notes",
+        "arrived as ('l', ",
+    ),
+    "a FIFO": ("mkdir /delta/docs; mkfifo /delta/docs/notes", NO_FILE),
+    "a socket": (
+        "mkdir /delta/docs; cd /delta/docs; python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"notes\")'",
+        NO_FILE,
+    ),
+    "a directory for a file": ("mkdir -p /delta/docs/notes", "arrived as ('d', "),
+    "a directory said to be a file": (
+        "mkdir -p /delta/docs/notes; {attribute}; {time}",
+        "arrived with attributes that belong to something else",
+    ),
+    "a file for a directory": ("echo x >/delta/docs", NOT_THERE),
+    "a setuid program": ("{notes}; chmod 4755 /delta/docs/notes", "arrived with mode 4755"),
+    "a file that nobody can read": ("{notes}; chmod 0 /delta/docs/notes", "Permission denied"),
+    "a file that only can be read": ("{notes}; chmod 444 /delta/docs/notes", "arrived with mode 444"),
+    "an attribute of root's setuid": (
+        "{file}; setfattr -n user.rsync.%stat -v '104755 0,0 0:0' /delta/docs/notes; {time}",
+        "arrived as ('f', 2541, ",
+    ),
+    "an attribute that is none": (
+        "{file}; setfattr -n user.rsync.%stat -v x /delta/docs/notes; {time}",
+        "are damaged: b'x'",
+    ),
+    "an attribute of a device": (
+        "{file}; setfattr -n user.rsync.%stat -v '60600 8,0 0:0' /delta/docs/notes; {time}",
+        "arrived as ('b', ",
+    ),
+    "no attribute": ("{file}; {time}", "arrived as ('f', "),
+    "other bytes": ("{file}; {attribute}; echo PLANTED >/delta/docs/notes; {time}", "arrived with 8 bytes and XXH128"),
+    "more bytes": ("{file}; {attribute}; echo more >>/delta/docs/notes; {time}", "arrived with 13 bytes"),
+    "another time": ("{file}; {attribute}", "arrived with mtime"),
+    "a sparse monster": (
+        "{file}; {attribute}; truncate -s 15T /delta/docs/notes; {time}",
+        "arrived with 16492674416640 bytes",
+    ),
+    "nothing at all": ("true", NOT_THERE),
 }
 
 
 @pytest.mark.parametrize("what", PLANTS)
-def test_what_it_plants_is_not_sealed(receiver: TakenOver, attacker: Attacker, theirs: str, what: str) -> None:
+def test_what_it_plants_is_not_sealed(planting: Planting, attacker: Attacker, what: str) -> None:
     generations = attacker.generations()
-    attacker.put({"docs/letter": b"dear all\n", "docs/notes": b"planted\n", "docs/tool": b"#!/bin/sh\n"})
-    stat = (attacker.root / "docs/notes").stat()
-    script = PLANTS[what].format(
-        store=STORE,
-        theirs=theirs,
-        own=generations[0],
-        notes="echo planted >/delta/docs/notes",
-        time=f"touch -d @{stat.st_mtime_ns // 10**9}.{stat.st_mtime_ns % 10**9:09} /delta/docs/notes",
-    )
-    receiver.run(script)
-    changes = b"".join(line + b"\n" for line in attacker.changes().splitlines() if line.startswith(b"+docs/notes\t"))
-    assert changes
-    refused(attacker.seal(changes, 4))
+    script, words = PLANTS[what]
+    refused(planting(script), words)
     assert attacker.generations() == generations
 
 
@@ -362,4 +476,4 @@ def test_a_bomb_of_deep_directories_does_not_end_all_backups(
     receiver.run(script)
     refused(attacker.seal(b"+x\n", 1))
     server.root(f"cp -a {RSYNC}.true {RSYNC}")
-    attacker.back_up({"docs/letter": b"dear all\n", "docs/notes": b"second\n", "docs/tool": b"#!/bin/sh\n"})
+    attacker.back_up(SEALED)
