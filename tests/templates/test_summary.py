@@ -54,7 +54,10 @@ def test_it_says_when_where_to_whom_and_what_next(evaluate: Evaluate, language: 
     said = {
         role: lines(evaluate, role, f"{role}_summary", **{f"{role}_language": language, **waiting})
         for role, waiting in (
-            ("backup_client", {}),
+            (
+                "backup_client",
+                {"__backup_client_looked_for": {"results": [{"item": "/etc", "stat": {"exists": True}}]}},
+            ),
             ("backup_server", {}),
             ("alert_mail", {"__alert_mail_waiting": {"stdout": "No mail waits."}}),
         )
@@ -83,3 +86,20 @@ def test_it_says_that_mails_wait(evaluate: Evaluate, language: str, words: str) 
     assert words in said("alert 1 waits since yesterday")
     assert words not in said("No mail waits.")
     assert words not in said("")
+
+
+@pytest.mark.parametrize(
+    "language, words", [("en", "NOT THERE now: /mnt/usb, /srv/a.db."), ("ja", "存在しません: /mnt/usb, /srv/a.db。")]
+)
+def test_it_says_what_is_not_there(evaluate: Evaluate, language: str, words: str) -> None:
+    """A source, and the file of an SQLite database; a disk may be unplugged, so that it is no reason to refuse."""
+    settings = {"backup_client_language": language, "backup_client_sources": [{"path": "/etc"}, {"path": "/mnt/usb"}],
+                "backup_client_databases": [{"name": "a", "kind": "sqlite", "path": "/srv/a.db"},
+                                            {"name": "main", "kind": "postgresql"}]}  # fmt: skip
+    paths = evaluate("backup_client", "__backup_client_paths", **settings)
+    assert paths == ["/etc", "/mnt/usb", "/srv/a.db"]
+    found = [{"item": path, "stat": {"exists": path == "/etc"}} for path in paths]
+    said = lines(
+        evaluate, "backup_client", "backup_client_summary", **settings, __backup_client_looked_for={"results": found}
+    )
+    assert words in "\n".join(said)
