@@ -508,6 +508,22 @@ class TestStatus:
         assert table["attention"] == []
         assert [each["generation"] for each in table["generations"]] == client.generations()
 
+    def test_the_server_s_own_mails_arrive(self, client: Client, server: Host, new_mail: NewMail) -> None:
+        """The weekly one, and the watch's of the day after tomorrow, when nothing has come: by the way of all alerts."""
+        generation = client.backup()["generation"]
+        tool = "runuser -u sedai -- /usr/local/lib/sedai/sedai_server.py"
+        server.run_expect([0, 1], f"{tool} report")
+        assert generation in new_mail("weekly report")
+        later = (
+            "import runpy, sys, time; now = time.time; time.time = lambda: now() + 2 * 86400; "
+            "sys.argv = ['sedai_server.py', 'watch']; "
+            "runpy.run_path('/usr/local/lib/sedai/sedai_server.py', run_name='__main__')"
+        )
+        server.run_expect([1], f'runuser -u sedai -- python3 -c "{later}"')
+        assert "backup_data.py" in new_mail("URGENT: no new backup")
+        server.run_expect([0], f"{tool} watch")
+        assert new_mail("resolved: no new backup")
+
     def test_the_journal_has_what_both_did(self, client: Client, server: Host) -> None:
         generation = client.backup()["generation"]
         assert generation in server.check_output("journalctl --identifier sedai --output cat")
