@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from gate_pair import Pair
 
 from sedai.client.check import Answers, freshness, summary, unwatched
 from sedai.client.program import Result
@@ -83,3 +86,23 @@ def test_each_report_lists_what_the_newest_backup_lacks(tmp_path: Path) -> None:
     assert "NOT IN THE NEWEST BACKUP: /srv/x is missing\n" in summary(
         Result(record=record, notes=state.not_in_backup())
     )
+
+
+def test_a_check_says_that_the_server_s_watch_stands_still(tmp_path: Path) -> None:
+    """Nobody else would: the watch is what tells when this machine is silent."""
+    pair = Pair(tmp_path, direct=True)
+    pair.write("letter")
+    pair.backup()
+    with (tmp_path / "server.toml").open("a") as settings:
+        settings.write(f'[watch]\nstate_directory = "{tmp_path}/watch"\n')
+    (tmp_path / "watch").mkdir()
+
+    def ran(hours_ago: float) -> None:
+        notes = {"ran": time.time() - hours_ago * 3600, "known_since": {}, "open": {}}
+        (tmp_path / "watch/watch.json").write_text(json.dumps(notes))
+
+    ran(1)
+    assert pair.check().findings == []
+    ran(48)
+    [finding] = pair.check().findings
+    assert finding.startswith("watch: ") and "48.0 h ago" in finding
