@@ -53,82 +53,113 @@ def removing(path: bytes) -> Callable[[Attacker], bytes]:
     return lambda attacker: wire.encode_change(Change(path, None))
 
 
-LIES: dict[str, Callable[[Attacker], bytes]] = {
-    "a name above": named(b"../notes"),
-    "a name far above": named(b"../../../beta/generations/x"),
-    "a name above in the middle": named(b"docs/../../notes"),
-    "an absolute name": named(b"/etc/passwd"),
-    "a name with an empty part": named(b"docs//notes"),
-    "a name with a dot": named(b"./notes"),
-    "an empty name": named(b""),
-    "a name with NUL": named(b"docs/no\0tes"),
-    "a name below a file": named(b"docs/letter/notes"),
-    "a name below nothing": named(b"other/notes"),
-    "a name that is escaped twice": named(b"docs\\\\n"),
-    "a tab in a name": named(b"docs/a\tb"),
-    "a name of 60,000 bytes": named(b"x" * 60_000),
-    "a line of a megabyte": raw(b"+" + b"x" * (1 << 20) + b"\n"),
-    "another mark": raw(b"*docs/notes\n"),
-    "a removal above": raw(b"-../../x\n"),
-    "a removal of the root": raw(b"-/\n"),
-    "a removal of a dot": raw(b"-.\n"),
-    "a removal of nothing": raw(b"-\n"),
-    "a removal of what is not there": removing(b"docs/none"),
-    "a removal of a directory only": removing(b"docs"),
-    "another size": lying(b"docs/notes", size=1),
-    "a negative size": lying(b"docs/notes", size=-1),
-    "another digest": lying(b"docs/notes", xxh128=b"0" * 32),
-    "no digest": lying(b"docs/notes", xxh128=b"-"),
-    "another time": lying(b"docs/notes", mtime_ns=1),
-    "a time beyond all": lying(b"docs/notes", mtime_ns=10**30),
-    "another mode": lying(b"docs/notes", mode=0o4755),
-    "another owner": lying(b"docs/notes", uid=4242),
-    "a file said to be a directory": lying(b"docs/notes", kind="d"),
-    "a file said to be a symlink": lying(b"docs/notes", kind="l", target=b"/etc/passwd"),
-    "a file said to be a device": lying(b"docs/notes", kind="b", target=b"8,0"),
-    "a file said to be a FIFO": lying(b"docs/notes", kind="p"),
-    "a directory said to be a file": lying(b"docs", kind="f"),
-    "a directory said to be a symlink": lying(b"docs", kind="l", target=b"/etc"),
-    "twice the same": lambda attacker: wire.encode_change(attacker.change(b"docs")) * 2,
-    "out of order": lambda attacker: b"".join(
-        wire.encode_change(attacker.change(path)) for path in (b"docs/notes", b"docs/letter")
+DAMAGED, EARLY, ABSENT = "The list of changes is damaged at", "The list of changes ended early", "did not arrive"
+# Each with the words in which it is refused.
+LIES: dict[str, tuple[Callable[[Attacker], bytes], str]] = {
+    "a name above": (named(b"../notes"), DAMAGED),
+    "a name far above": (named(b"../../../beta/generations/x"), DAMAGED),
+    "a name above in the middle": (named(b"docs/../../notes"), DAMAGED),
+    "an absolute name": (named(b"/etc/passwd"), DAMAGED),
+    "a name with an empty part": (named(b"docs//notes"), DAMAGED),
+    "a name with a dot": (named(b"./notes"), DAMAGED),
+    "an empty name": (named(b""), DAMAGED),
+    "a name with NUL": (named(b"docs/no\0tes"), DAMAGED),
+    "a name below a file": (named(b"docs/letter/notes"), f"docs/letter/notes {ABSENT}"),
+    "a name below nothing": (named(b"other/notes"), f"other/notes {ABSENT}"),
+    "a name that is escaped twice": (named(b"docs\\\\n"), f" {ABSENT}"),
+    "a tab in a name": (named(b"docs/a\tb"), "A manifest line is damaged"),
+    "a name of 60,000 bytes": (named(b"x" * 60_000), "File name too long"),
+    "a line of a megabyte": (raw(b"+" + b"x" * (1 << 20) + b"\n"), EARLY),
+    "another mark": (raw(b"*docs/notes\n"), DAMAGED),
+    "a removal above": (raw(b"-../../x\n"), DAMAGED),
+    "a removal of the root": (raw(b"-/\n"), DAMAGED),
+    "a removal of a dot": (raw(b"-.\n"), DAMAGED),
+    "a removal of nothing": (raw(b"-\n"), DAMAGED),
+    "a removal of what is not there": (removing(b"docs/none"), "which the base does not have"),
+    "a removal of a directory only": (removing(b"docs"), "does not lie in a directory"),
+    "another size": (lying(b"docs/notes", size=1), "arrived with 6 bytes, "),
+    "a negative size": (lying(b"docs/notes", size=-1), "arrived with 6 bytes, "),
+    "another digest": (lying(b"docs/notes", xxh128=b"0" * 32), "arrived with 6 bytes and XXH128"),
+    "no digest": (lying(b"docs/notes", xxh128=b"-"), "arrived with 6 bytes and XXH128"),
+    "another time": (lying(b"docs/notes", mtime_ns=1), "arrived with mtime"),
+    "a time beyond all": (lying(b"docs/notes", mtime_ns=10**30), "arrived with mtime"),
+    "another mode": (lying(b"docs/notes", mode=0o4755), "the client has ('f', 2541, "),
+    "another owner": (lying(b"docs/notes", uid=4242), ", 4242, "),
+    "a file said to be a directory": (lying(b"docs/notes", xxh128=b"-", kind="d"), "arrived as ('f', "),
+    "a file said to be a symlink": (
+        lying(b"docs/notes", xxh128=b"-", kind="l", target=b"/etc/passwd"),
+        "arrived as ('f', ",
     ),
-    "cut in a line": lambda attacker: attacker.changes()[:-5],
-    "no line end": raw(b"+docs"),
-    "NUL bytes": raw(b"\0" * 1000 + b"\n"),
-    "JSON": raw(b'{"result":{}}\n'),
-    "a manifest": raw(b"#sedai-manifest 1\n"),
+    "a file said to be a device": (lying(b"docs/notes", xxh128=b"-", kind="b", target=b"8,0"), "arrived as ('f', "),
+    "a file said to be a FIFO": (lying(b"docs/notes", xxh128=b"-", kind="p"), "arrived as ('f', "),
+    "a directory said to be a file": (lying(b"docs", kind="f"), "arrived as ('d', "),
+    "a directory said to be a symlink": (lying(b"docs", kind="l", target=b"/etc"), "arrived as ('d', "),
+    "a FIFO with a digest": (lying(b"docs/notes", kind="p"), "is no file, so it has no digests"),
+    "a file with a target": (lying(b"docs/notes", target=b"/etc/passwd"), "so it has no target"),
+    "twice the same": (lambda attacker: wire.encode_change(attacker.change(b"docs")) * 2, "out of order"),
+    "out of order": (
+        lambda attacker: b"".join(
+            wire.encode_change(attacker.change(path)) for path in (b"docs/notes", b"docs/letter")
+        ),
+        "out of order",
+    ),
+    "cut in a line": (lambda attacker: attacker.changes()[:-5], EARLY),
+    "no line end": (raw(b"+docs"), EARLY),
+    "NUL bytes": (raw(b"\0" * 1000 + b"\n"), DAMAGED),
+    "JSON": (raw(b'{"result":{}}\n'), DAMAGED),
+    "a manifest": (raw(b"#sedai-manifest 1\n"), DAMAGED),
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_changes_that_lie(attacker: Attacker, lie: str) -> None:
+@pytest.fixture(scope="module")
+def _base(attacker: Attacker) -> None:
+    """The lies are told of a change of these."""
+    attacker.back_up(FILES)
+
+
+@pytest.fixture
+def sent(_base: None, attacker: Attacker) -> list[str]:
+    """The same files anew are in the delta; the generations before that."""
     generations = attacker.generations()
     attacker.put(FILES)
     assert attacker.push().returncode == 0
-    done = attacker.seal(LIES[lie](attacker), ENTRIES)
-    refused(done)
+    return generations
+
+
+def test_honest_changes_are_sealed(attacker: Attacker, sent: list[str]) -> None:
+    """Without this the lies would prove nothing."""
+    done = attacker.seal(attacker.changes(), ENTRIES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert attacker.generations()[-1] not in sent
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_changes_that_lie(attacker: Attacker, sent: list[str], lie: str) -> None:
+    changes, words = LIES[lie]
+    done = attacker.seal(changes(attacker), ENTRIES)
+    refused(done, words)
     assert "Traceback" not in done.stderr.decode()
-    assert attacker.generations() == generations
+    assert attacker.generations() == sent
+
+
+COUNTS, NO_COUNT, OTHER_BASE = "The counts differ", "must be a whole number", "The newest generation changed"
 
 
 @pytest.mark.parametrize(
-    "lies",
+    "lies, words",
     [
-        *({"entries": count} for count in (0, -1, 3, 5, 10**30, "4 x", None)),
-        *({"base": base} for base in ("", "../../beta", "latest", "{oldest}", "x" * 10_000)),
-        {"base_manifest_sha256": "0" * 64},
-        {"base_manifest_sha256": ""},
-        {"sources": None},
+        *(({"entries": count}, COUNTS) for count in (0, 3, 5, 10**30)),
+        *(({"entries": count}, NO_COUNT) for count in (-1, "4 x", None)),
+        *(({"base": base}, OTHER_BASE) for base in ("", "../../beta", "latest", "{oldest}", "x" * 10_000)),
+        ({"base_manifest_sha256": "0" * 64}, OTHER_BASE),
+        ({"base_manifest_sha256": ""}, OTHER_BASE),
+        ({"sources": None}, "must be a list of texts"),
     ],
 )
-def test_a_request_that_lies(attacker: Attacker, lies: dict[str, Any]) -> None:
-    generations = attacker.generations()
-    attacker.put(FILES)
-    assert attacker.push().returncode == 0
-    asked = {key: generations[0] if value == "{oldest}" else value for key, value in lies.items()}
-    refused(attacker.seal(attacker.changes(), ENTRIES, asked))
-    assert attacker.generations() == generations
+def test_a_request_that_lies(attacker: Attacker, sent: list[str], lies: dict[str, Any], words: str) -> None:
+    asked = {key: sent[0] if value == "{oldest}" else value for key, value in lies.items()}
+    refused(attacker.seal(attacker.changes(), ENTRIES, asked), words)
+    assert attacker.generations() == sent
 
 
 class Sending:
