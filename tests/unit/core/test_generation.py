@@ -147,6 +147,32 @@ def test_endless_seals_after_ten_days_leave_nine_of_them() -> None:
     assert kept([*daily(10), *burst], Retention()) == [*range(2, 11), 1010]
 
 
+@pytest.mark.parametrize(
+    "each_day, days, left",
+    [
+        (20, 0, [*range(2, 11)]),  # on the day of the last honest ones: the second of that day goes, no first of a day
+        *((20, days, [*range(2 + days, 11)]) for days in range(1, 9)),
+        (20, 9, []),
+        (1, 8, [10, 11]),
+        (1, 9, [11]),
+        (1, 10, []),
+    ],
+)
+def test_what_a_thief_pushes_out_in_so_many_days(each_day: int, days: int, left: list[int]) -> None:
+    """One generation on each of ten days and a second on the last of them; then the thief's, pruned after each."""
+    honest = [*daily(10), Generation(11, START + timedelta(days=9, hours=1))]
+    generations = [verdict.generation for verdict in decide(honest, Retention()) if verdict.keep]
+    moments = [
+        START + timedelta(days=9 + day, hours=2, minutes=number)
+        for day in range(min(days, 1), days + 1)
+        for number in range(each_day)
+    ]
+    for sequence, moment in enumerate(moments, 12):
+        made = [*generations, Generation(sequence, moment)]
+        generations = [verdict.generation for verdict in decide(made, Retention()) if verdict.keep]
+    assert [one.sequence for one in generations if one.sequence < 12] == left
+
+
 def test_a_rule_for_few_guards_one_day_less_than_it_has_places() -> None:
     burst = [Generation(number, START + timedelta(days=9, minutes=number)) for number in range(11, 1011)]
     assert kept([*daily(10), *burst], Retention(keep_last=3)) == [9, 10, 1010]
