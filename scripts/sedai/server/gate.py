@@ -259,7 +259,7 @@ class Gate:
     def _seal(self, asked: Asked) -> dict[str, Any]:
         from sedai.server.seal import Request, seal
 
-        wanted = Request.from_table(asked.fields)
+        wanted, signs = Request.from_table(asked.fields), asked.flag("signs")
         with self._locked():
             self._refuse_without_room()
             incoming = self.store.incoming / "changes"
@@ -294,7 +294,7 @@ class Gate:
             self.store.prepare()
             self.log.info("%s: sealed %s, %d entries, %d changed, %d removed", self.client, record.generation,
                           record.entries, record.changed, record.removed)  # fmt: skip
-            signed = asked.flag("signs") and self._have_signed(record)
+            signed = signs and self._have_signed(record)
             pruned = self._prune()
         # The text as it is stored: what the client signs must be that, to the last byte.
         return {"record": asdict(record), "record_text": record.text(), "signed": signed, **pruned}
