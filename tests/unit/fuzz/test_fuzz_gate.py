@@ -102,7 +102,8 @@ values = st.recursive(
 )
 KEYS = [
     *("generation", "paths", "pattern", "level", "time", "signature", "signatures", "base", "base_manifest_sha256"),
-    *("entries", "started", "sources", "not_in_backup", "subject", "body", "incident", "resolved"),
+    *("entries", "started", "sources", "not_in_backup", "signs", "empty", "dry_run", "alerts_stuck_seconds"),
+    *("subject", "body", "incident", "resolved"),
 ]
 requests = st.dictionaries(st.sampled_from(KEYS), values, max_size=6).map(lambda table: table | {"protocol": 1})
 followed = st.sampled_from([b"", b".\n", b"+\n.\n", b"-x\n.\n", b"~x\n", b"\0"])
@@ -133,6 +134,10 @@ def test_any_bytes(pair: Pair, command: str, said: bytes) -> None:
 @example(command="begin", request={"protocol": 1, "time": float("nan")}, rest=b"")
 @example(command="begin", request={"protocol": 1, "time": float("inf")}, rest=b"")
 @example(command="begin", request={"protocol": 1, "time": 10**400}, rest=b"")
+@example(command="begin", request={"protocol": 1, "time": 1, "alerts_stuck_seconds": float("nan")}, rest=b"")
+@example(command="begin", request={"protocol": 1, "time": 1, "alerts_stuck_seconds": -1e308}, rest=b"")
+@example(command="begin", request={"protocol": 1, "time": 1, "empty": "no"}, rest=b"")
+@example(command="begin", request={"protocol": 1, "time": 1, "dry_run": None}, rest=b"")
 @example(command="find", request={"protocol": 1, "pattern": "Wy0="}, rest=b"")
 @example(command="find", request={"protocol": 1, "paths": ["AA=="]}, rest=b"")
 @example(command="verify", request={"protocol": 1, "paths": [""], "level": "full"}, rest=b"")
@@ -162,6 +167,23 @@ def test_the_requests_do_reach_the_verbs(pair: Pair) -> None:
     request = SEAL | {"protocol": 1, "base": base["generation"], "base_manifest_sha256": base["manifest_sha256"]}
     refused = ask(pair, "seal", json.dumps(request).encode() + b"\n" + wire.CHANGES_END)
     assert "The counts differ" in refused["error"]
+
+
+def test_a_seal_with_a_value_that_does_not_fit_makes_no_generation(pair: Pair) -> None:
+    """Whatever is wrong in the request, the client is told before anything is done."""
+    before = pair.store.generations()
+    base = ask(pair, "list", b"")["result"]["generations"][-1]
+    request = SEAL | {"protocol": 1, "base": base["generation"], "base_manifest_sha256": base["manifest_sha256"]}
+    request |= {"entries": base["entries"], "signs": 3}
+    refused = ask(pair, "seal", json.dumps(request).encode() + b"\n" + wire.CHANGES_END)
+    assert "'signs', which must be true or false" in refused["error"]
+    assert pair.store.generations() == before
+
+
+def test_every_field_that_the_gate_reads_is_tried() -> None:
+    source = "".join(path.read_text() for path in Path(transfer.__file__).parent.glob("*.py"))
+    read = set(re.findall(r"\basked\.[a-z]+\(\s*\"([a-z_0-9]+)\"", source))
+    assert {"generation", "signs", "entries"} <= read <= set(KEYS)
 
 
 @pytest.mark.parametrize("kind", [UsageError("x", "y"), SedaiError("x")])
