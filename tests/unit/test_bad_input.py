@@ -6,6 +6,8 @@ is refused before anything is asked, unless a case says otherwise.
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 CLIENT = ("backup_data.py", "backup_status.py", "check_backup_integrity.py", "restore_data.py", "restore_drill.py")
+GATE = "sedai_gate.py"
 USAGE, NOT_DONE, MAIL_USAGE, MAIL_CONFIGURATION = 2, 3, 64, 78
 
 
@@ -25,9 +28,11 @@ class Place:
 
     root: Path
 
-    def call(self, program: str, *words: str, config: Path | None = None) -> tuple[int, str]:
-        """Exit status and everything said; ``config`` in place of the usual one."""
-        usual = {"sedai_server.py": "server.toml", "send_alert_email.py": "mail.toml"}.get(program, "client.toml")
+    def call(self, program: str, *words: str, config: Path | None = None, asked: str = "") -> tuple[int, str]:
+        """Exit status and everything said; ``config`` in place of the usual one, ``asked``: the gate's command."""
+        usual = {GATE: "server.toml", "sedai_server.py": "server.toml", "send_alert_email.py": "mail.toml"}.get(
+            program, "client.toml"
+        )
         named = str(config or self.root / usual)
         given = (named, *words) if program == "send_alert_email.py" else ("--config", named, *words)
         ended = subprocess.run(
@@ -36,8 +41,11 @@ class Place:
             stdin=subprocess.DEVNULL,
             cwd=self.root,
             check=False,
+            env=os.environ | {"SSH_ORIGINAL_COMMAND": asked},
         )
         said = (ended.stdout + ended.stderr).decode(errors="backslashreplace")
+        if program == GATE and said.startswith("{"):  # one object on one line, whose words are for people
+            said = json.loads(said)["error"]
         assert "Traceback" not in said and "Unexpected" not in said and "unexpectedly" not in said, said
         return ended.returncode, said
 
@@ -72,7 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(root)
 
 
-@pytest.mark.parametrize("program", [*CLIENT, "sedai_server.py", "send_alert_email.py"])
+@pytest.mark.parametrize("program", [*CLIENT, GATE, "sedai_server.py", "send_alert_email.py"])
 @pytest.mark.parametrize(
     "content, words",
     [
@@ -93,7 +101,12 @@ def test_a_configuration_that_is_none(place: Place, program: str, content: bytes
         path = place.root
     else:
         path = place.root / "none.toml"
-    verb = {"restore_data.py": ["list"], "sedai_server.py": ["prune"], "send_alert_email.py": ["x", "y"]}
+    verb = {
+        "restore_data.py": ["list"],
+        GATE: ["--client", "laptop"],
+        "sedai_server.py": ["prune"],
+        "send_alert_email.py": ["x", "y"],
+    }
     status, said = place.call(program, *verb.get(program, []), config=path)
     assert (status, words in said) == (MAIL_CONFIGURATION if "email" in program else USAGE, True), said
     assert str(path) in said
@@ -131,11 +144,33 @@ def test_a_configuration_that_is_none(place: Place, program: str, content: bytes
         ("sedai_server.py freeze --client nobody", "The client nobody is not configured on this server."),
         ("sedai_server.py release", "required: --client"),
         ("sedai_server.py watch", "names no [watch] state_directory"),
+        ("sedai_gate.py", "required: --client"),
+        ("sedai_gate.py --client", "expected one argument"),
+        ("sedai_gate.py --client ''", "is not configured on this server"),
+        ("sedai_gate.py --client ../x", "The client ../x is not configured on this server."),
+        ("sedai_gate.py --client laptop", "The gate knows no ''."),
+        ("sedai_gate.py --client laptop status", "unrecognized arguments"),
     ],
 )
 def test_a_call_that_is_none(place: Place, call: str, words: str) -> None:
     program, *given = ("" if word == "''" else word for word in call.split())
     status, said = place.call(program, *given)
+    assert (status, words in said) == (USAGE, True), said
+
+
+@pytest.mark.parametrize(
+    "asked, words",
+    [
+        ("nonsense", "The gate knows no 'nonsense'."),
+        ("status; id", "The gate knows no 'status; id'."),
+        ("\udcff", r"The gate knows no '\udcff'."),
+        ("begin", "The request for `begin` lacks 'time'."),
+        ("seal", "The request for `seal` lacks 'base'."),
+        ("rsync --daemon", "This rsync command is not one that the gate carries out."),
+    ],
+)
+def test_a_command_of_the_gate_that_is_none(place: Place, asked: str, words: str) -> None:
+    status, said = place.call(GATE, "--client", "laptop", asked=asked)
     assert (status, words in said) == (USAGE, True), said
 
 
@@ -198,6 +233,9 @@ def test_a_server_that_is_configured_badly(place: Place, old: str, new: str, wor
     config = place.other("server.toml", old, new)
     for verb in (["prune"], ["prune", "--explain"], ["release", "--client", "laptop"]):
         status, said = place.call("sedai_server.py", *verb, config=config)
+        assert (status, words in said) == (USAGE, True), said
+    if "is not there" not in words:  # whether the store is there the gate finds out by itself, verb by verb
+        status, said = place.call(GATE, "--client", "laptop", config=config, asked="status")
         assert (status, words in said) == (USAGE, True), said
 
 
