@@ -147,15 +147,47 @@ def test_no_file_of_a_host_has_it_but_those_that_are_for_it(
         assert machine.run(f"grep -laF {forms} {path}").split() == [path]
 
 
-def test_nothing_of_it_stays_where_the_playbook_ran(seen: Seen) -> None:
-    places = [PROJECT, Path.home() / ".ansible"]
-    forms = [option for form in disguises(SMTP) for option in ("-e", form)]
-    found = subprocess.run(
-        ["grep", "-rlaF", "--devices=skip", "--exclude-dir=.venv", *forms, *places],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    # What is not found where it is would not be found elsewhere.
-    assert any(name.endswith("test_secrets.py") for name in found)
-    assert [name for name in found if not name.endswith(("test_secrets.py", ".pyc"))] == []
+# Of the checkout, the files that are for a password.
+IN_CHECKOUT = {
+    SMTP: {"tests/test_secrets.py"},
+    DATABASES[0]: {
+        "inventory/group_vars/backup_clients.yml",
+        "prepare.yml",
+        "tests/test_databases.py",
+        "tests/test_secrets.py",
+    },
+}
+
+
+@pytest.mark.parametrize("password", IN_CHECKOUT, ids=["mail", "databases"])
+def test_nothing_of_it_stays_where_the_playbook_ran(seen: Seen, password: str) -> None:
+    forms = [option for form in disguises(password) for option in ("-e", form)]
+    # Of the home what was written since the lab began: all of it would take minutes.
+    since = PROJECT / ".lab" / LAB / "ssh_config"
+    elsewhere = [
+        "-not",
+        "-path",
+        f"{PROJECT}/*",
+        "-type",
+        "f",
+        "-newer",
+        since,
+        "-exec",
+        "grep",
+        "-laF",
+        *forms,
+        "{}",
+        "+",
+    ]
+    searches = (
+        ["grep", "-rlaF", "--devices=skip", "--exclude-dir=.venv", *forms, PROJECT],
+        ["find", Path.home(), "-xdev", *elsewhere],
+    )
+    found = {
+        line
+        for search in searches
+        for line in subprocess.run(search, capture_output=True, text=True, check=False).stdout.splitlines()
+        if not line.endswith(".pyc")
+    }
+    # What is not found where it is would not be found elsewhere: the two sets are the same.
+    assert found == {str(SCENARIO / name) for name in IN_CHECKOUT[password]}
