@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CONFIGURATION, LAB, PROGRAMS, PROJECT, STORE, Client, playbook, wait_for
+from conftest import CONFIGURATION, LAB, MAILBOX, PROGRAMS, PROJECT, STORE, Client, Mailbox, playbook, wait_for
 from testinfra.host import Host
 
 from labkit.system import podman
@@ -385,6 +385,44 @@ class TestOtherWays:
             client.host.run_expect([0], "rm -f /root/.ssh/known_hosts /root/.ssh/id_ed25519*")
         site()
         client.backup()
+
+    def test_where_no_host_has_ipv4(
+        self, client: Client, server: Host, mailbox: Mailbox, data: str, new_mail: NewMail
+    ) -> None:
+        """Names lead to addresses of the newer kind alone, for ssh and for msmtp; the others are taken away."""
+
+        def ip(name: str, words: str) -> str:
+            return podman("exec", "--privileged", f"sedai-{LAB}-{name}", "ip", *words.split()).stdout.decode()
+
+        new = {"client": "fd5e:da10::1", "server": "fd5e:da10::2", "mail": "fd5e:da10::3"}
+        old = {name: ip(name, "-4 -brief address show dev eth0").split()[2] for name in new}
+        sed = "; ".join(f"s|^{old[name].split('/')[0]}\\t|{new[name]}\\t|" for name in new)
+        hosts = {"client": client.host, "server": server}
+        mailbox.host.run_expect([0], "postconf -e inet_protocols=all && systemctl restart postfix@-")
+        try:
+            for name, address in new.items():
+                ip(name, f"-6 address replace {address}/64 dev eth0 nodad")
+            for name, host in hosts.items():
+                # It is a mount: only its content can be another.
+                host.run_expect([0], f"cp /etc/hosts /root/hosts && sed '{sed}' /root/hosts >/etc/hosts")
+                ip(name, "-4 address flush dev eth0")
+                assert "inet " not in ip(name, "address show dev eth0")
+            client.backup()
+            client.check()
+            failing = client.configuration("/root/failing.toml", {"before": '["echo no IPv4 >&2; exit 7"]'})
+            client.program("backup_data.py", "--config", failing, expect=3)
+            assert "no IPv4" in new_mail("backup FAILED")
+            server.run_expect([0], "runuser -u admin -- /home/admin/scripts/send_alert_email.sh 'without IPv4' body")
+            assert new_mail("without IPv4")
+            by_newer = f"grep -l 'IPv6:{new['server']}]' $(grep -l 'Subject: without IPv4' {MAILBOX}/new/*)"
+            mailbox.host.run_expect([0], by_newer)
+        finally:
+            for name, host in hosts.items():
+                ip(name, f"-4 address replace {old[name]} broadcast + dev eth0")
+                host.run_expect([0], "cat /root/hosts >/etc/hosts")
+            mailbox.host.run_expect([0], "postconf -e inet_protocols=ipv4 && systemctl restart postfix@-")
+        client.backup()
+        assert new_mail("backup is clean again")
 
 
 class TestCron:
