@@ -30,6 +30,8 @@ PASSWORD = mail.FIRST_PASSWORD
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SEDAI_")} | {
     "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
     "ANSIBLE_NOCOLOR": "1",
+    # molecule by hand asks for colours.
+    "ANSIBLE_FORCE_COLOR": "0",
     "LC_ALL": "C.UTF-8",
     "TERM": "xterm",
     "COLUMNS": "1000",
