@@ -97,6 +97,21 @@ def test_recipients_and_language(written: Evaluate) -> None:
     assert everybody["msmtp_port"] == 465
 
 
+@pytest.mark.parametrize("question", [one["name"] for one in WORDS["__configure_questions"]])
+def test_each_answer_can_come_from_the_environment(
+    evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """By the name that the README of the role tells."""
+    name = f"SEDAI_{question.upper()}"
+    assert f"'{name}'" in (ROLES / "configure/README.md").read_text(encoding="utf-8").replace("''", "'")
+    monkeypatch.delenv(name, raising=False)
+    assert evaluate("configure", f"__configure_given.{question}") == ""
+    monkeypatch.setenv(name, "of the environment")
+    assert evaluate("configure", f"__configure_given.{question}") == "of the environment"
+    setting = {f"configure_{question}": "of the file"}
+    assert evaluate("configure", f"__configure_given.{question}", **setting) == "of the file"
+
+
 def test_the_files_of_before_are_the_answers_of_today(evaluate: Evaluate, render: Evaluate, tmp_path: Path) -> None:
     names = {"hosts.yml.j2": "hosts.yml"} | {
         f"{group}.yml.j2": f"group_vars/{group}/configured.yml" for group in ("all", "backup_clients", "backup_servers")

@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,15 +67,17 @@ class Configure:
     def inventory(self) -> Path:
         return self.directory / "inventory"
 
-    def __call__(self, *options: str, expect: int = 0, **answers: str) -> str:
-        """All output, unfolded to one blank between words."""
+    def __call__(
+        self, *options: str, expect: int = 0, environment: Mapping[str, str] | None = None, **answers: str
+    ) -> str:
+        """All output, unfolded to one blank between words. ``environment``: what a person has set there."""
         path = self.directory / "answers.yml"
         path.write_text(yaml.safe_dump({f"configure_{name}": answer for name, answer in answers.items()}))
         path.chmod(0o600)
         done = subprocess.run(
             playbook(self.inventory, f"--extra-vars=@{path}", *options),
             cwd=PROJECT,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -154,6 +154,26 @@ class TestRefused:
         assert files(configure.inventory) == {"hosts.yml": b"---\nall:\n"}
 
 
+def test_answers_come_from_the_environment_and_the_rest_from_a_file(configure: Configure) -> None:
+    rest = {name: answer for name, answer in ANSWERS.items() if name not in ("vps_host", "smtp_password")}
+    given = {"SEDAI_VPS_HOST": VPS, "SEDAI_SMTP_PASSWORD": "Wr0ng-one"}
+    assert "configure_smtp_password: mail.example.com refuses the login" in configure(
+        expect=2, environment=given, **rest
+    )
+    output = configure("-vvv", environment=given | {"SEDAI_SMTP_PASSWORD": PASSWORD}, **rest)
+    assert PASSWORD not in output
+    assert files(configure.inventory).keys() == FILES
+    shown = run(
+        "ansible", f"--inventory={configure.inventory}", "vps", "--module-name=debug",
+        "--args=msg={{ ansible_host }}/{{ msmtp_password }}",
+    )  # fmt: skip
+    assert f"{VPS}/{PASSWORD}" in shown
+    # What is in the file, or behind -e, is nearer.
+    assert "The name nowhere.invalid is not found" in configure(
+        expect=2, environment=given, **ANSWERS | {"vps_host": "nowhere.invalid"}
+    )
+
+
 @pytest.mark.usefixtures("accounts")
 def test_a_password_for_sudo_works_and_is_seen_nowhere(configure: Configure) -> None:
     output = configure("-vvv", "--diff", **ANSWERS | {"vps_user": "guarded", "vps_sudo_password": "s3same open"})
