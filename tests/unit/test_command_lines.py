@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,14 @@ def test_no_verb_is_left_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["backup_data", "check_backup_integrity"])
-def test_the_shell_script_of_the_same_name(name: str) -> None:
-    program = Path(__file__).parents[2] / "scripts" / name
+def test_the_shell_script_of_the_same_name(name: str, tmp_path: Path) -> None:
+    scripts, program = Path(__file__).parents[2] / "scripts", tmp_path / name
+    (tmp_path / "sedai").symlink_to(scripts / "sedai")
+    shutil.copy(scripts / f"{name}.sh", tmp_path)
+    # By this interpreter: Debian's own need not have what the programs import.
+    text = (scripts / f"{name}.py").read_text(encoding="utf-8").replace("#!/usr/bin/python3", f"#!{sys.executable}")
+    (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    (tmp_path / f"{name}.py").chmod(0o755)
     shell, python = (
         subprocess.run([f"{program}.{ending}", *arguments], capture_output=True, text=True, check=False)
         for ending, arguments in (("sh", ["--no such", "option"]), ("py", ["--no such", "option"]))

@@ -109,7 +109,7 @@ def test_only_a_true_run_dumps_and_both_know_the_live_files(
         def __init__(self, config: ClientConfig, state: State, connection: object, reporter: object, staged: Staged):
             seen.append(staged)
 
-        def carry_out(self, *, dry_run: bool) -> Outcome:
+        def carry_out(self, *, dry_run: bool, alerts_stuck: float) -> Outcome:
             return Outcome(Tally(), list(seen[0].problems), left_out=["/srv: another file system"])
 
     monkeypatch.setattr(run_backup, "Connection", Connected)
