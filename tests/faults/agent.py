@@ -132,6 +132,13 @@ class Phases:
             return "link"
         return "check" if (incoming / "staging").exists() else "seal"
 
+    def behind_link(self) -> str:
+        """What comes behind ``link``, without a look at all processes meanwhile: ``publish`` is over within milliseconds."""
+        deadline = time.monotonic() + 2
+        while (phase := self._seal()) == "link" and time.monotonic() < deadline:
+            pass
+        return phase
+
 
 class Hands:
     """What can be asked for: each public method is a call."""
@@ -191,20 +198,26 @@ class Hands:
             time.sleep(_POLL_SECONDS)
         return self.finish(pid, 1) | {"phases": spent}
 
-    def wait_for(self, pid: int, phase: str, role: str, delay: float) -> Answer:
+    def wait_for(self, pid: int, phase: str, role: str, delay: float, then: Answer | None = None) -> Answer:
         """Wait until the run ``pid`` is in ``phase`` with a program of ``role``, and ``delay`` seconds more.
 
         ``phase`` is empty where the run ended first; else it is what the run is at now, and ``pids`` are those of ``role``.
+        ``then``: a call that is made at once, before the run has gone on; what it returned is ``done``.
         """
         phases, due = Phases(), 0.0
         while not self.ended(pid):
             running = list(programs())
             current = phases.now(running)
+            if phase == "publish" and current == "link":
+                current = phases.behind_link()
             found = [program.pid for program in running if program.role == role]
             if not due and found and (current == phase or not phase):
                 due = time.monotonic() + delay
             if due and found and time.monotonic() >= due:
-                return {"phase": current, "pids": found}
+                done = (
+                    getattr(self, then["call"])(**{key: then[key] for key in then if key != "call"}) if then else None
+                )
+                return {"phase": current, "pids": found, "done": done}
             time.sleep(_POLL_SECONDS)
         return {"phase": "", "pids": []}
 
@@ -253,7 +266,11 @@ class Hands:
         return len(killed)
 
     def power_off(self, mount: str, roles: list[str]) -> None:
-        """The disk at ``mount`` loses what was not written to it yet, and the programs of these roles end."""
+        """The disk at ``mount`` loses what was not written to it yet, and the programs of these roles end.
+
+        A file ``never-synced`` is made just before: it must be gone afterwards.
+        """
+        Path(mount, "never-synced").touch()
         descriptor = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_THE_LOG))

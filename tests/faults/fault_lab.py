@@ -156,10 +156,10 @@ class Machine:
     seed: int = 0
     started: set[str] = field(default_factory=set)
 
-    def call(self, name: str, **arguments: Any) -> Any:
+    def call(self, call: str, **arguments: Any) -> Any:
         """One of the agent's calls."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"call": name} | arguments).encode() + b"\n")
+        self.process.stdin.write(json.dumps({"call": call} | arguments).encode() + b"\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert line, "the machine is gone"
@@ -266,8 +266,7 @@ class Machine:
 
     def cut_power(self, side: str) -> None:
         """Whatever ``side`` (client or server) has not written to its disk is lost, and its programs end."""
-        self.root(f"touch {MOUNTS[side]}/never-synced")
-        self.call("power_off", mount=MOUNTS[side], roles=list(ROLES[side]))
+        self.call(**power_cut(side))
 
     def power_on(self, side: str) -> bool:
         """Mount the disk again, whose journal is replayed; whether the cut took away what was written last."""
@@ -345,6 +344,20 @@ class Machine:
         assert self.generations()[-1] not in before
         self.assert_whole()
         assert self.leftovers() == []
+
+
+def power_cut(side: str) -> dict[str, Any]:
+    """The agent's call that cuts the power of ``side``."""
+    return {"call": "power_off", "mount": MOUNTS[side], "roles": list(ROLES[side])}
+
+
+def delays(throw: random.Random, span: float) -> Iterator[float]:
+    """So many seconds to wait within a phase of ``span`` seconds, for each attempt to hit it.
+
+    On a quick machine the phase, or the whole run, is over before the fault comes: the next attempt is a sooner one.
+    """
+    for attempt in range(8):
+        yield throw.random() * span / 2**attempt
 
 
 def spans_of(machine: Machine, runs: int) -> dict[str, float]:
