@@ -107,7 +107,7 @@ def test_a_backup(machine: Machine, spans: dict[str, float], phase: str, role: s
     throw = dice("backup", phase, role, turn)
     for attempt in range(ATTEMPTS):
         hit = strike(machine, throw, phase, role, spans, attempt)
-        machine.assert_recovers()
+        machine.assert_recovers(look_first=throw.random() < 0.5)
         if hit:
             TALLY.count("kill", f"{hit}: {role}")
             return

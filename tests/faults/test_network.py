@@ -48,7 +48,7 @@ def test_a_cut(machine: Machine, spans: dict[str, float], phase: str) -> None:
         at = cut(machine, phase, delay)
         if not at:
             continue
-        machine.assert_recovers()
+        machine.assert_recovers(look_first=throw.random() < 0.5)
         machine.heal_network()
         assert not any("/state/alerts/" in name for name in machine.told()), "it was not delivered"
         TALLY.count("network", f"cut at {at}")
@@ -92,6 +92,7 @@ def test_a_line_that_is_gone_for_a_moment(machine: Machine, spans: dict[str, flo
     machine.heal_network()
     assert machine.finish(pid).status == CLEAN
     machine.assert_whole()
+    machine.assert_recovers()
     TALLY.count("network", "gone for a moment")
 
 
@@ -104,6 +105,7 @@ def test_a_line_that_loses_packets(machine: Machine, spans: dict[str, float], pe
     machine.heal_network()
     assert done.status == CLEAN, done.output
     machine.assert_whole()
+    machine.assert_recovers()
     TALLY.count("network", f"loses {percent} %")
 
 
@@ -115,6 +117,7 @@ def test_a_slow_line(machine: Machine, spans: dict[str, float], mbit: int) -> No
     machine.heal_network()
     assert done.status == CLEAN, done.output
     machine.assert_whole()
+    machine.assert_recovers()
     TALLY.count("network", f"{mbit} Mbit/s")
 
 
@@ -149,6 +152,7 @@ def test_a_long_line(machine: Machine, spans: dict[str, float], milliseconds: in
     assert done.status == CLEAN, done.output
     assert took > 20 * milliseconds / 1000, "the line was not long"
     machine.assert_whole()
+    machine.assert_recovers()
     TALLY.count("network", f"{milliseconds} ms each way")
 
 
@@ -161,6 +165,7 @@ def test_a_line_that_delivers_in_odd_pieces(machine: Machine, spans: dict[str, f
         done = machine.run(BACKUP)
     assert done.status == CLEAN, done.output
     machine.assert_whole()
+    machine.assert_recovers()
     TALLY.count("network", "in odd pieces")
 
 
