@@ -83,9 +83,6 @@ def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans:
         return ""
     sealed = machine.generations()[-1] not in listed
     if role == "client":
-        if done.status == CLEAN:  # it was at its last breath: a signal to what has ended already does nothing
-            assert sealed
-            return ""
         assert done.status == KILLED, done.output
         if not sealed:
             assert machine.watch_tomorrow().status == FINDINGS
