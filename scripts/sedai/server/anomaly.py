@@ -129,9 +129,9 @@ def _is_noise(data: bytes, share: float) -> bool:
 def _sample(tree: Beneath, path: bytes) -> bytes:
     try:
         descriptor = tree.open(path)
-    except OSError:  # lost since; the check names it
+        try:
+            return os.read(descriptor, _SAMPLE_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:  # lost since, or something else by now, or the disk can't read it; the check names it
         return b""
-    try:
-        return os.read(descriptor, _SAMPLE_BYTES)
-    finally:
-        os.close(descriptor)

@@ -139,6 +139,24 @@ def test_what_was_noise_before_is_nothing_new(store: ClientStore) -> None:
     assert record.anomaly == ""
 
 
+def unreadable(place: Path) -> None:
+    """Reading it fails, as on a bad disk: a directory can be opened, too."""
+    place.mkdir()
+
+
+@pytest.mark.parametrize("become", [unreadable, os.mkfifo, lambda place: place.symlink_to("/"), lambda place: None])
+def test_what_has_become_something_else_in_the_base_is_no_reason_to_refuse(
+    store: ClientStore, become: Callable[[Path], None]
+) -> None:
+    """The changed file is healed by the very generation that would not come."""
+    place = store.tree(store.generations()[-1]) / "s/003.txt"
+    place.unlink()
+    become(place)
+    record = sealed(store, documents(store, range(12), other_text), ENTRIES, 50)
+    assert record.anomaly == ""
+    assert (store.tree(store.generations()[-1]) / "s/003.txt").read_bytes() == other_text(3)
+
+
 def test_a_tree_of_a_few_files_may_change_wholly(tmp_path: Path) -> None:
     store = ClientStore(tmp_path / "small")
     store.prepare()
