@@ -228,6 +228,18 @@ def test_a_provider_that_fails_at_any_stage(provoked: Provoked, stage: str, faul
     assert provoked.taken() == [("user@example.com", "FAILED"), ("user@example.com", "over")]
 
 
+# Before TLS msmtp's own `timeout 10` ends it; behind it that was seen not to hold, and the 120 s that we give msmtp do.
+@pytest.mark.parametrize("stage, least, most", [("connect", 9, 60), ("body", 9, 160)])
+def test_a_provider_that_falls_silent(provoked: Provoked, stage: str, least: float, most: float) -> None:
+    """It keeps the connection and says nothing more: that comes to an end too, and the alert waits."""
+    began = time.monotonic()
+    codes = provoked.steps({stage: "hang"}, ("--incident", "backup", "FAILED", "x"))
+    assert codes == [WAITS]
+    assert least < time.monotonic() - began < most
+    assert provoked.steps({}, ("--flush",), ("--resolved", "backup", "over", "x")) == [0, 0]
+    assert provoked.taken() == [("user@example.com", "FAILED"), ("user@example.com", "over")]
+
+
 @pytest.mark.parametrize(
     ("names", "from_days", "to_days", "known"),
     [
