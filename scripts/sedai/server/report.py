@@ -81,7 +81,7 @@ _WORDS = {
         "open_line": "{subject} ({since} から、{total} 回報告)",
         "nothing": "なし",
         "clients": "クライアント",
-        "client": "{client}: {count} 世代、最新は {newest} ({age} 前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
+        "client": "{client}: {count} 世代、最新は {newest} ({age}前)、{files} ファイル、{bytes}、新しいデータは 1 日 {daily}",
         "none": "{client}: 世代なし",
         "rotten": "{client}: 保存データの破損 {count} 件",
         "calendar": "日別のバックアップ数 (UTC)",

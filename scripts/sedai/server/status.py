@@ -111,7 +111,7 @@ def build(material: Material, config: ServerConfig) -> page.Page:
     count = wrong(material)
     items = []
     for sentence, commands in problems(material, config):
-        where = f" ({commands[0]})" if commands else ""
+        where = f" ({commands[0].removesuffix(':')})" if commands else ""
         items.append(page.Item(sentence + where, "; ".join(commands[1:])))
     items += [page.Item(line) for line in told[1][1] if material.incidents or material.error]
     today = datetime.fromtimestamp(facts.now, UTC).date()

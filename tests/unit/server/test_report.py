@@ -82,7 +82,7 @@ def test_what_reflinks_would_save(language: str, words: str) -> None:
 def test_japanese() -> None:
     mail = compose(WELL, JA).checked()
     assert mail.subject == f"[sedai] {HERE}: 週間レポート: 異常なし"
-    assert "laptop: 5 世代、最新は g4 (4 時間 前)" in mail.body
+    assert "laptop: 5 世代、最新は g4 (4 時間前)" in mail.body
     assert "laptop: 03-02 1, 03-03 2, 03-04 -, 03-05 失敗, 03-06 1" in mail.body
     assert not [
         line for line in mail.body.splitlines() if line.isascii() and line and not line.startswith("laptop: 03-")
