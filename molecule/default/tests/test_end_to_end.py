@@ -471,7 +471,7 @@ def told(page: str) -> list[str]:
 
 # docs/restore.md is followed by the scenario recovery, and so is what needs a database; imports by tests/unit.
 PAGES = ("README", *(f"docs/{name}" for name in ("daily", "faq", "how", "moving", "security", "smtp")))
-ELSEWHERE = ("restore-db", " import ", "sudo mv ", "sudo rsync ")
+ELSEWHERE = ("restore-db", "restore_data.py databases", " import ", "sudo mv ", "sudo rsync ")
 DAILY = [line for page in PAGES for line in told(page) if not any(words in line for words in ELSEWHERE)]
 
 
