@@ -29,6 +29,9 @@ _LOOK_SECONDS = 5.0
 # Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
 _WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
 
+# Nothing is missing by that: the shared connection is gone, and ssh makes one of its own; or rsync found that what it put together
+# is not what was sent (of a part that a full disk has left, say), and sends it whole. Where that fails too it says ERROR.
+_NO_LOSS = re.compile(r"Control socket connect\(|WARNING: .* failed verification -- update .* \(will try again\)\.\Z")
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 
@@ -173,9 +176,8 @@ def push(
         _end(process)
     if failures:
         raise failures[0]
-    # Where the shared connection is gone, ssh says so and makes one of its own: nothing is missing by that.
     complaints = (line.decode(errors="replace").rstrip() for line in errors)
-    sent.complaints = [line for line in complaints if not line.startswith("Control socket connect(")]
+    sent.complaints = [line for line in complaints if not _NO_LOSS.match(line)]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

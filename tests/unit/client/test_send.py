@@ -103,6 +103,16 @@ def test_the_pipes_are_closed_at_the_end(tmp_path: Path) -> None:
     assert list(sent.digests) == [b"etc/hosts"]
 
 
+@pytest.mark.parametrize("kept", ["put into partial-dir", "discarded", "retained"])
+def test_what_rsync_tries_again_by_itself_is_no_complaint(kept: str) -> None:
+    """As of a part that a full disk has left: where the second try fails too, that is an error of its own."""
+    said = f"home/a file failed verification -- update {kept}"
+    script = f"echo 'WARNING: {said} (will try again).' >&2; echo 'ERROR: {said}.' >&2; exit 23"
+    sent = send.Sent()
+    send.push(["sh", "-c", script], iter(()), sent, lambda count: None)
+    assert sent.complaints == [f"ERROR: {said}."]
+
+
 def test_rsync_ends_with_a_run_that_is_killed(tmp_path: Path) -> None:
     """Its parent can't end it then: the kernel does."""
     pid = tmp_path / "pid"
