@@ -47,6 +47,7 @@ options:
   --incidents      show the incidents that are not over, as JSON, one a line
   --flush          try the waiting mails whose time has come (cron does it)
   --version        show the version
+There is no --config: it is called with sudo by others, who must not bring their own.
 
 examples:
   send_alert_email.sh "[TEST] Backup Alert Test" "This is a test."

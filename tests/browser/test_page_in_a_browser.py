@@ -104,7 +104,7 @@ def test_it_fits_and_can_be_read(opened: Page, size: tuple[int, int]) -> None:
     opened.set_viewport_size({"width": size[0], "height": size[1]})
     assert opened.evaluate("document.documentElement.scrollWidth") <= size[0], "it must not scroll sideways"
     found = Axe().run(opened)
-    assert found.response["passes"], "axe must have judged something"
+    assert "color-contrast" in {rule["id"] for rule in found.response["passes"]}, "axe must have judged that too"
     assert found.response["violations"] == [], json.dumps(found.response["violations"], indent=1)[:3000]
 
 
