@@ -21,6 +21,7 @@ from fault_lab import (
     SOURCE,
     TALLY,
     Machine,
+    delays,
     dice,
     spans_of,
 )
@@ -57,8 +58,6 @@ QUICK = [
 ]
 TURNS = 6 if FULL else 1
 FEWEST = 200 if FULL else 5
-# On a quick machine what was to be hit is over before the kill comes: each attempt waits for a shorter time.
-ATTEMPTS = 8
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +69,11 @@ def spans(machine: Machine) -> dict[str, float]:
     return spans
 
 
-def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans: dict[str, float], attempt: int) -> str:
+def strike(machine: Machine, throw: random.Random, phase: str, role: str, delay: float) -> str:
     """Back up, kill, and look at what became of it; the phase that was hit, or nothing where the run was quicker."""
     machine.change()
     told, listed = machine.told(), machine.generations()
     pid = machine.start(BACKUP)
-    delay = throw.random() * spans.get(phase, 0.05) / (1 + attempt)
     hit = str(machine.call("kill", pid=pid, phase=phase, role=role, delay=delay, which=throw.random()))
     done = machine.finish(pid)
     if not hit or (role == "client" and done.status == CLEAN):  # over, or at its very end
@@ -102,8 +100,8 @@ def strike(machine: Machine, throw: random.Random, phase: str, role: str, spans:
 @pytest.mark.parametrize("phase, role", ALL if FULL else QUICK)
 def test_a_backup(machine: Machine, spans: dict[str, float], phase: str, role: str, turn: int) -> None:
     throw = dice("backup", phase, role, turn)
-    for attempt in range(ATTEMPTS):
-        hit = strike(machine, throw, phase, role, spans, attempt)
+    for delay in delays(throw, spans.get(phase, 0.05)):
+        hit = strike(machine, throw, phase, role, delay)
         machine.assert_recovers(look_first=throw.random() < 0.5)
         if hit:
             TALLY.count("kill", f"{hit}: {role}")
@@ -116,10 +114,9 @@ def test_a_restore(machine: Machine, spans: dict[str, float], role: str, turn: i
     throw = dice("restore", role, turn)
     restore = f"{RESTORE} restore --to /home/restored {SOURCE}"
     phase = "send" if role in ("rsync", "receiver") else throw.choice(["list", "verify", "read", "send"])
-    for attempt in range(ATTEMPTS):
+    for delay in delays(throw, 0.3):
         machine.root("rm -rf /home/restored")
         pid = machine.start(restore)
-        delay = throw.random() * 0.3 / (1 + attempt)
         hit = machine.call("kill", pid=pid, phase=phase, role=role, delay=delay, which=throw.random())
         done = machine.finish(pid)
         assert done.status in ((CLEAN, KILLED) if role == "client" else (CLEAN, FINDINGS, NOT_DONE)), done.output
@@ -137,10 +134,9 @@ def test_a_restore(machine: Machine, spans: dict[str, float], role: str, turn: i
 @pytest.mark.parametrize("role", ["client", "ssh", "sshd", "gate"] if FULL else ["gate"])
 def test_a_check(machine: Machine, spans: dict[str, float], role: str) -> None:
     throw = dice("check", role)
-    for attempt in range(ATTEMPTS):
+    for delay in delays(throw, 0.2):
         told = machine.told()
         pid = machine.start(CHECK)
-        delay = throw.random() * 0.2 / (1 + attempt)
         hit = machine.call("kill", pid=pid, phase="verify", role=role, delay=delay, which=throw.random())
         done = machine.finish(pid)
         # One of sshd's two processes may die when all has been said, or not be missed.
@@ -159,8 +155,8 @@ def test_the_receiver_without_a_sandbox(machine: Machine, spans: dict[str, float
         for turn in range(6 if FULL else 1):
             throw = dice("no sandbox", turn)
             role = ("gate", "receiver", "client")[turn % 3]
-            for attempt in range(ATTEMPTS):
-                hit = strike(machine, throw, "send", role, spans, attempt)
+            for delay in delays(throw, spans.get("send", 0.05)):
+                hit = strike(machine, throw, "send", role, delay)
                 machine.assert_recovers()
                 if hit:
                     TALLY.count("kill without a sandbox", f"{hit}: {role}")
