@@ -156,9 +156,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         try:
             value = self._templar.template(given.get(name))
         except AnsibleError as error:
-            if (
-                is_default
-            ):  # one that is made of another variable may be wrong by that; of a host's facts there may be none
+            if is_default:  # it is made of a host's facts, of which there may be none
                 return []
             return [f"{name} can't be filled in: {str(error).splitlines()[0]}"]
         if value is None:
