@@ -52,7 +52,7 @@ class Sedai(Tool):
     """This project."""
 
     name = "sedai"
-    packages = ("bubblewrap", "python3-pathspec", "python3-rich", "python3-xxhash", "rsync")
+    packages = ("bubblewrap", "libdeflate0", "python3-pathspec", "python3-rich", "python3-xxhash", "rsync")
     _keep = 1000
 
     def __init__(self, lab: Lab, source: Path) -> None:

@@ -52,11 +52,12 @@ _STATE = {"alerts", "base.manifest", "changes", "digests", "lock", "plan", "rest
           "signed.json", "unsigned"}  # fmt: skip
 _CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incoming", "known", "latest", "lock", "sequence", "trash",
            "trash.lock", "usage"}  # fmt: skip
-_INCOMING = {"alerts_stuck", "clock_skew", "delta", "no-base"}
+_INCOMING = {"alerts_stuck", "clock_skew", "delta"}
 
 # What decides whether work is shared, and in pieces of what size, becomes so small that a tree of the tests is worth it.
 _SHARED = {
     "_WORTH_WORKERS": 10, "WORTH_WORKERS": 10, "_PIECE": 20, "_PIECE_BYTES": 1 << 12, "_LARGE_BYTES": 1 << 14,
+    "WORTH_A_LANE": 1 << 14, "_WORTH_WORKERS_BYTES": 1 << 14,
 }  # fmt: skip
 
 # A link of so many MBit/s. (tbf drops what is larger than its burst: the loopback has packets of usual size here.)
@@ -65,7 +66,7 @@ SLOW = "tc qdisc replace dev lo root tbf rate {mbit}mbit burst 256k latency 500m
 _SETUP = r"""set -eu
 ip link set lo mtu 1500
 export DEBIAN_FRONTEND=noninteractive
-apt-get install --yes --quiet=2 --no-install-recommends python3-xxhash python3-pathspec python3-rich bubblewrap \
+apt-get install --yes --quiet=2 --no-install-recommends libdeflate0 python3-xxhash python3-pathspec python3-rich bubblewrap \
     libfaketime nftables xfsprogs btrfs-progs >/dev/null 2>&1
 useradd --system --home-dir /var/lib/sedai --shell /bin/sh --password '*' sedai
 mkdir -p /disks /server /usr/local/lib /var/lib/sedai/.ssh /etc/sedai /run/sshd /alerts /home/data

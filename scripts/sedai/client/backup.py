@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sedai.client import batches, catalog, planning, send, settle, tamper
+from sedai.client import batches, catalog, planning, settle, tamper
 from sedai.client.config import ClientConfig
-from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.connection import Connection
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
+from sedai.client.pushing import BarredError, Pushing, has_holes
 from sedai.client.rehash import sent_rotten
 from sedai.client.scan import Problem
 from sedai.client.signing import sign, sign_pending
@@ -27,14 +28,13 @@ from sedai.client.stage import Staged
 from sedai.client.state import State
 from sedai.core import manifest, wire
 from sedai.core.counted import counted
-from sedai.core.errors import IntegrityError, ProcessError, SedaiError
+from sedai.core.errors import IntegrityError, SedaiError
 from sedai.core.generation import Generation
 from sedai.core.merge import merge
 from sedai.core.process import environment
 from sedai.core.progress import Reporter, size
 from sedai.core.wire import Change
 
-_JUDGED_BY_PATH = (0, 23, 24)
 _PLAIN = re.compile(wire.PLAIN_PATH.encode("ascii") + rb"\Z").match
 # The server keeps as many lines of what a backup lacks.
 _MOST_TOLD = 100
@@ -60,10 +60,6 @@ class Outcome:
     not_in_backup: list[str] = field(default_factory=list)
 
 
-class _BarredError(Exception):
-    """Something in the delta stands in the way of what is sent."""
-
-
 class Run:
     """One backup over an open connection; the caller holds the client's lock."""
 
@@ -81,6 +77,9 @@ class Run:
         self._tops: list[bytes] = []
         self._complaints: list[str] = []
         self._asks_for_signature = False
+        self._lanes = 1
+        # An earlier server takes nothing without a look for holes.
+        self._holes: Callable[[Planned], bool] = lambda item: True
         # Of what the server's base has not whole: paths of which it has nothing.
         self._lost: set[bytes] = set()
 
@@ -106,6 +105,9 @@ class Run:
         if begun.get("takes_top"):  # an earlier server does not
             self._tops = _tops(source.tree_path for source in self._config.scanned)
         self._asks_for_signature = bool(begun.get("asks_for_signature"))
+        self._lanes = self._count_lanes(begun.get("receivers"))
+        if begun.get("takes_dense"):
+            self._holes = has_holes
         base = str(begun["base"])
         base_sha256 = str(begun["base_manifest_sha256"])
         if not dry_run:
@@ -145,6 +147,12 @@ class Run:
         self._reporter.say(f"seal: {outcome.record['generation']}")
         return outcome
 
+    def _count_lanes(self, receivers: object) -> int:
+        """How many runs of rsync may go at once: an earlier server has one receiver, and a limit is for all together."""
+        if type(receivers) is not int or self._config.backup.bandwidth_limit_kib:
+            return 1
+        return max(1, min(receivers, len(os.sched_getaffinity(0)), wire.MOST_RECEIVERS))
+
     def _plan_early(self, glance: Callable[[], None]) -> planning.Found | None:
         known = planning.at_hand(self._state)
         return self._plan(known, glance) if known else None
@@ -183,54 +191,45 @@ class Run:
         """Send the plan; the digests that rsync told are then beside it, line by line."""
         try:
             found = self._send_plan(may_be_barred=True)
-        except _BarredError:  # by what a run that broke off had sent, of which this one needs nothing
+        except BarredError:  # by what a run that broke off had sent, of which this one needs nothing
             self._connection.ask("begin", {"time": time.time(), "empty": True})
-            self._complaints.clear()
-            self._outcome.sent_files = 0
             found = self._send_plan(may_be_barred=False)
         self._sources_still_there()
         if found.again:
             again = sorted(found.again.values(), key=lambda item: manifest.order(item.path))
             linked = sum(item.linked for item in again)
             paths = {item.path for item in again}
-            plan_again = batches.Plan(lambda: iter(again), len(again), linked, paths)
+            plan_again = batches.Plan(lambda: iter(again), len(again), linked, paths, holes=self._holes)
+            pushing = self._pushing()
             # What was read before is not what is there now.
-            found.digests_again = {item.path: digest for item, digest in batches.send(plan_again, self._pusher())}
+            found.digests_again = {item.path: digest for item, digest in batches.send(plan_again, pushing)}
+            self._pushed(pushing)
             settle.find_unstable(found, settle.look)
         return found
 
     def _send_plan(self, *, may_be_barred: bool) -> settle.Settlement:
         tally, found = self._outcome.tally, settle.Settlement()
+        whole = batches.Plan(self._planned, tally.planned, tally.linked, self._found.partial, self._tops, self._holes)
         with (
             self._state.digests.open("wb") as digests,
             self._reporter.transfer("send", tally.send_files, tally.send_bytes) as advance,
         ):
-            whole = batches.Plan(self._planned, tally.planned, tally.linked, self._found.partial, self._tops)
-            for item, digest in batches.send(whole, self._pusher(advance, may_be_barred=may_be_barred)):
-                digests.write(digest + b"\n")
-                if item.step is not Step.REMOVED:
-                    settle.find_changed(item, found)
+            pushing = self._pushing(advance, may_be_barred=may_be_barred)
+            with contextlib.closing(batches.send(whole, pushing, self._lanes, pushing.end)) as sent:
+                for item, digest in sent:
+                    digests.write(digest + b"\n")
+                    if item.step is not Step.REMOVED:
+                        settle.find_changed(item, found)
+        self._pushed(pushing)
         return found
 
-    def _pusher(
-        self, advance: Callable[[int], None] = lambda count: None, *, may_be_barred: bool = False
-    ) -> batches.Push:
-        def push(top: bytes, paths: Iterable[bytes]) -> dict[bytes, bytes]:
-            sent = send.Sent()
-            begin = top + b"/" if top else b""
-            limit = self._config.backup.bandwidth_limit_kib
-            argv = send.push_arguments(
-                self._connection.remote_shell, f"{HOST_ALIAS}:/delta/", limit, begin.decode("ascii")
-            )
-            send.push(argv, paths, sent, advance, top=begin)
-            if may_be_barred and send.is_barred(sent.complaints):
-                raise _BarredError
-            _judge(sent)
-            self._complaints += sent.complaints
-            self._outcome.sent_files += len(sent.digests)
-            return sent.digests
+    def _pushing(self, advance: Callable[[int], None] = lambda count: None, *, may_be_barred: bool = False) -> Pushing:
+        limit = self._config.backup.bandwidth_limit_kib
+        return Pushing(self._connection, limit, advance, may_be_barred=may_be_barred)
 
-        return push
+    def _pushed(self, pushing: Pushing) -> None:
+        self._complaints += pushing.complaints
+        self._outcome.sent_files += pushing.sent_files
 
     def _sent(self) -> Iterator[tuple[Planned, bytes]]:
         with self._state.digests.open("rb") as digests:
@@ -414,17 +413,6 @@ def _answer(line: bytes, change: Change) -> list[bytes]:
     if line[:1] != b"+" or len(fields) not in (3, 6):
         raise IntegrityError(f"The seal did not answer for {wire.text(change.path)}.")
     return fields
-
-
-def _judge(sent: send.Sent) -> None:
-    if sent.status not in _JUDGED_BY_PATH:
-        text = "\n".join(sent.complaints[-6:])
-        raise ProcessError(
-            f"Sending broke off (rsync status {sent.status}): {text}",
-            sent.status,
-            text,
-            "What was sent is kept: the next run goes on from there.",
-        )
 
 
 @dataclass

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sedai.client.plan import Planned, Step
 from sedai.core import manifest
@@ -14,7 +17,11 @@ SIZE = 100_000
 # A run of rsync costs about what so many entries cost that begin further up: its receiver looks up each step of each path.
 WORTH_A_RUN = 4_000
 
-Push = Callable[[bytes, Iterable[bytes]], dict[bytes, bytes]]
+# A second run beside another is for so many bytes; an entry costs as much as so many more.
+WORTH_A_LANE = 256 << 20
+ENTRY_BYTES = 16 << 10
+
+Push = Callable[[bytes, Iterable[bytes], bool], dict[bytes, bytes]]
 # What all names of one inode have in common: inode, ctime, mtime, size.
 _Group = tuple[bytes, ...]
 
@@ -25,6 +32,7 @@ class Plan:
 
     ``partial``: directories that hold more than the plan has of them, or something with further names. What is in any other
     new directory is sent by the name of the directory. ``tops``: directories in which a run may begin, none inside another.
+    ``holes``: whether an item may have some.
     """
 
     begin: Callable[[], Iterator[Planned]]
@@ -32,23 +40,93 @@ class Plan:
     linked: int
     partial: Container[bytes]
     tops: Collection[bytes] = ()
+    holes: Callable[[Planned], bool] = lambda item: True
 
 
-def send(plan: Plan, push: Push) -> Iterator[tuple[Planned, bytes]]:
+class Weighed(NamedTuple):
+    """The name by which rsync is to send an item, or nothing; what the item weighs in bytes, and whether it may have holes."""
+
+    name: bytes
+    weight: int
+    sparse: bool
+
+
+class Share(NamedTuple):
+    """Names for one run after the other, in order; whether any of what they stand for may have holes."""
+
+    names: list[bytes]
+    sparse: bool
+
+
+def _nothing() -> None:
+    """No run is to be ended."""
+
+
+def send(
+    plan: Plan, push: Push, lanes: int = 1, end: Callable[[], None] = _nothing
+) -> Generator[tuple[Planned, bytes]]:
     """Send a plan; yields each of its items, in order, when it was sent, with the digest that rsync told or nothing.
 
     ``push`` sends paths, all of them below the directory that it is given first, and returns the digests of files by path; the
-    paths are relative to that, those of the digests are not. Names of shared inodes go in one batch, or they would not
-    stay one.
+    paths are relative to that, those of the digests are not. It is told whether there may be holes. Names of shared inodes go in
+    one batch, or they would not stay one. Up to ``lanes`` threads call it at once, and go on with the next batch while the
+    caller looks at one; ``end`` makes them come back early, where one fails or the caller wants no more.
     """
-    groups = send_linked((item for item in plan.begin() if item.linked), push) if plan.linked else {}
-    asked, answered = to_name(plan.begin(), plan.partial), plan.begin()
+    groups = send_linked((item for item in plan.begin() if item.linked), push, plan.holes) if plan.linked else {}
+    asked, answered = _weighed(plan), plan.begin()
     digests: dict[bytes, bytes] = {}  # what lies in a directory that was named may come much later in the plan
-    for _ in range(0, plan.length, SIZE):
-        for top, some in pieces(itertools.islice(asked, SIZE), plan.tops):
-            digests |= push(top, some)
-        for item in itertools.islice(answered, SIZE):
-            yield item, groups.get(_group(item), b"") if item.linked else digests.pop(item.path, b"")
+
+    def run(share: Share) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for top, some in pieces(share.names, plan.tops):
+            found |= push(top, some, share.sparse)
+        return found
+
+    with ThreadPoolExecutor(lanes) as pool, contextlib.ExitStack() as stack:
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        stack.callback(end)
+
+        def begin() -> list[Future[dict[bytes, bytes]]]:
+            return [pool.submit(run, share) for share in shares(itertools.islice(asked, SIZE), lanes)]
+
+        following = begin()
+        for _ in range(0, plan.length, SIZE):
+            current, following = following, begin()
+            for future in current:
+                digests |= future.result()
+            for item in itertools.islice(answered, SIZE):
+                yield item, groups.get(_group(item), b"") if item.linked else digests.pop(item.path, b"")
+
+
+def _weighed(plan: Plan) -> Iterator[Weighed]:
+    items, same = itertools.tee(plan.begin())
+    for name, item in zip(to_name(items, plan.partial), same, strict=True):
+        if item.step is Step.REMOVED or item.linked:
+            yield Weighed(b"", 0, sparse=False)
+        else:
+            fields = item.line.split(b"\t", manifest.MTIME)
+            size = int(fields[manifest.SIZE]) if fields[manifest.KIND] == b"f" else 0
+            yield Weighed(name, ENTRY_BYTES + size, plan.holes(item))
+
+
+def shares(weighed: Iterable[Weighed], most: int) -> list[Share]:
+    """Names, in their order, in up to ``most`` shares that weigh about the same; one where there is not enough for two.
+
+    An empty name goes with the directory before it.
+    """
+    weighed = list(weighed)
+    total = sum(item.weight for item in weighed)
+    count = max(1, min(most, total // WORTH_A_LANE))
+    parts: list[list[Weighed]] = [[]]
+    before = 0
+    for item in weighed:
+        is_full = parts[-1] and before + item.weight // 2 >= total * len(parts) // count
+        if item.name and is_full and len(parts) < count:
+            parts.append([])
+        parts[-1].append(item)
+        before += item.weight
+    found = (Share([item.name for item in part], any(item.sparse for item in part)) for part in parts)
+    return [share for share in found if any(share.names)]
 
 
 def to_name(planned: Iterable[Planned], partial: Container[bytes]) -> Iterator[bytes]:
@@ -71,10 +149,12 @@ def to_name(planned: Iterable[Planned], partial: Container[bytes]) -> Iterator[b
             yield item.path
 
 
-def send_linked(items: Iterable[Planned], push: Push) -> dict[_Group, bytes]:
+def send_linked(
+    items: Iterable[Planned], push: Push, holes: Callable[[Planned], bool] = lambda item: True
+) -> dict[_Group, bytes]:
     """Send names of shared inodes; rsync tells the digest of one name of each, which is that of all."""
     items = list(items)
-    digests = push(b"", (item.path for item in items)) if items else {}
+    digests = push(b"", (item.path for item in items), any(map(holes, items))) if items else {}
     return {_group(item): digests[item.path] for item in items if item.path in digests}
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -44,15 +44,48 @@ class Sent:
     status: int = 0
 
 
-def push_arguments(remote_shell: str, destination: str, bandwidth_limit_kib: int, top: str = "") -> list[str]:
+class Running:
+    """The runs of rsync that are under way, of all threads."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._over = False
+
+    @contextlib.contextmanager
+    def holding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """``process`` is one of them."""
+        with self._guard:
+            self._processes.add(process)
+            over = self._over
+        if over:
+            process.terminate()
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._processes.remove(process)
+
+    def end(self) -> None:
+        """Have all of them end, and whoever begins from now on; rsync keeps the part of a file that it has."""
+        with self._guard:
+            self._over = True
+            for process in self._processes:
+                process.terminate()
+
+
+def push_arguments(
+    remote_shell: str, destination: str, bandwidth_limit_kib: int, top: str = "", *, sparse: bool = True
+) -> list[str]:
     """The rsync command of a backup; the gate accepts the server side of exactly this one.
 
-    ``top``: the directory in which it begins, with a slash behind it.
+    ``top``: the directory in which it begins, with a slash behind it. ``sparse``: zeros become holes, for which the receiver
+    writes in pieces of 1,024 bytes (``SPARSE_WRITE_SIZE`` in rsync's fileio.c) whether there are any or not.
     """
     limit = [f"--bwlimit={bandwidth_limit_kib}"] if bandwidth_limit_kib else []
     return [
         "rsync",
-        "-aHAXS",
+        "-aHAXS" if sparse else "-aHAX",
         "--numeric-ids",
         "--ignore-times",
         "-M--fake-super",
@@ -132,11 +165,12 @@ def push(
     on_file: Callable[[int], None],
     locks: Collection[int] = (),
     top: bytes = b"",
+    running: Running | None = None,
 ) -> None:
     """Run rsync over ``paths`` (relative to its source); what it says goes to ``sent``, each file's size to ``on_file``.
 
     ``top``: what stands before the paths in ``sent``. ``locks``: descriptors of locks that are held until rsync has ended too,
-    though this program is killed.
+    though this program is killed. ``running``: by what another thread can end it.
 
     The exit status is judged by the caller, path by path: 23 and 24 mean only that not every path was sent.
     """
@@ -159,7 +193,9 @@ def push(
     minder = threading.Thread(target=_mind, args=(process, over, errors), daemon=True)
     for thread in (*readers, minder):
         thread.start()
+    held = contextlib.ExitStack()
     try:
+        held.enter_context((running or Running()).holding(process))
         for line in process.stdout:
             parsed = parse_line(line)
             if parsed is None:
@@ -172,6 +208,7 @@ def push(
             reader.join()
         sent.status = process.wait()
     finally:
+        held.close()
         over.set()
         _end(process)
     if failures:

@@ -24,10 +24,23 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[i
     Raises:
         LockedError: someone else holds it for longer than ``wait_seconds``; the text names the holder.
     """
+    with _held(path, fcntl.LOCK_EX, what, wait_seconds) as descriptor:
+        yield descriptor
+
+
+@contextlib.contextmanager
+def among_equals(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[int]:
+    """As :func:`exclusive`, but for those who hold it by this function too."""
+    with _held(path, fcntl.LOCK_SH, what, wait_seconds) as descriptor:
+        yield descriptor
+
+
+@contextlib.contextmanager
+def _held(path: Path, kind: int, what: str, wait_seconds: float) -> Iterator[int]:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _acquire(descriptor, what, time.monotonic() + wait_seconds)
+        _acquire(descriptor, kind, what, time.monotonic() + wait_seconds)
         with contextlib.suppress(OSError):  # on a full disk nobody is told who holds it; it is held all the same
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %z')}".encode(), 0)
@@ -36,13 +49,13 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[i
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, what: str, deadline: float) -> None:
+def _acquire(descriptor: int, kind: int, what: str, deadline: float) -> None:
     if deadline == math.inf:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, kind)
         return
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= deadline:

@@ -26,6 +26,8 @@ _SEALED, _UNSTABLE, _REMOVED = b"+", b"~", b"-"
 # Both sides must mean the same by these.
 PARTIAL_DIRECTORY = ".sedai-partial"
 CLOCK_TOLERANCE_SECONDS = 300
+# So many runs of rsync may send to one delta at once. More of them are not faster where there is one disk.
+MOST_RECEIVERS = 2
 # So begins what a backup says of files that are in it, but were open while they were copied.
 COPIED_OPEN = "copied while open: "
 # A path that stands in rsync's command line as it is, whatever quotes it on the way.

@@ -1,7 +1,7 @@
 """What arrived: each entry of the delta compared with what the client says of it, as if the receiver were an enemy.
 
 A receiver that was taken over can put into the delta whatever an unprivileged process can make. So nothing is reached
-through a symlink, nothing is opened that is no regular file or directory, a file that changes while it is read or that
+through a symlink, nothing is read that is no regular file or directory, a file that changes while it is read or that
 somebody could still write to is refused, and so is one that has a name outside the delta.
 """
 
@@ -18,6 +18,11 @@ from sedai.core.errors import IntegrityError
 from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
+# What the client has of a file that is not compared with anything here: numbers, which have no more digits.
+_MOST_DIGITS = 20
+_NUMBERS = (manifest.INODE, manifest.CTIME)
+# Who opens a FIFO waits for nobody.
+_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Identity(NamedTuple):
@@ -49,6 +54,14 @@ class Checked(NamedTuple):
     read: int
 
 
+class Plain(NamedTuple):
+    """A file with one name that is just what its line says, with its CRC32; ``read``: its bytes."""
+
+    crc32: bytes
+    identity: Identity
+    read: int
+
+
 class Arrived:
     """Checks the entries of one delta, in walk order."""
 
@@ -56,6 +69,46 @@ class Arrived:
         self._delta = delta
         self._device = delta.device
         self._linked: dict[int, _Linked] = {}
+
+    def plain(self, path: bytes, fields: list[bytes]) -> Plain | None:
+        """The file at ``path``, where it has one name and is just what ``fields`` of its line say.
+
+        Most files are. None where it is not: :meth:`check` then tells what is wrong, if anything is.
+        """
+        if not _is_of_a_plain_file(path, fields):
+            return None
+        try:
+            directory, name = self._delta.parent(path)
+            descriptor = os.open(name, _TO_READ, dir_fd=directory)
+            try:
+                return self._plain(descriptor, fields)
+            finally:
+                os.close(descriptor)
+        except (OSError, IntegrityError):
+            return None
+
+    def _plain(self, descriptor: int, fields: list[bytes]) -> Plain | None:
+        stat = os.fstat(descriptor)
+        is_plain = (
+            st.S_ISREG(stat.st_mode)
+            and stat.st_nlink == 1
+            and stat.st_dev == self._device
+            and fields[manifest.MTIME] == b"%d" % stat.st_mtime_ns
+            and fields[manifest.SIZE] == b"%d" % stat.st_size
+            and not _is_unusual(stat)
+        )
+        if not is_plain:
+            return None
+        kind, mode, uid, gid, _ = read_stored(descriptor, stat)
+        if kind != "f" or b"%o %d %d" % (mode, uid, gid) != b" ".join(fields[manifest.MODE : manifest.NLINK]):
+            return None
+        if is_being_written(descriptor):
+            return None
+        digests = digest_open(descriptor, stat.st_size)
+        identity = Identity.of(stat)
+        if Identity.of(os.fstat(descriptor)) != identity or digests.size != stat.st_size:
+            return None
+        return Plain(digests.crc32, identity, digests.size) if digests.xxh128 == fields[manifest.XXH128] else None
 
     def check(self, entry: manifest.Entry, unstable: bool) -> Checked:
         """Compare what lies at the entry's path with the entry.
@@ -175,8 +228,24 @@ class Arrived:
                 raise IntegrityError(f"A file that arrived (inode {inode}) has a name outside of what was sent.")
 
 
+def _is_of_a_plain_file(path: bytes, fields: list[bytes]) -> bool:
+    """Whether a line is that of a file with one name, and just as it is to be in the manifest, CRC32 apart."""
+    return (
+        len(fields) == manifest.TARGET + 1
+        and fields[manifest.KIND] == b"f"
+        and fields[manifest.NLINK] == b"1"
+        and fields[manifest.TARGET] == b"\n"
+        and fields[0] == path == manifest.escape(path)
+        and all(fields[number].isdigit() and len(fields[number]) <= _MOST_DIGITS for number in _NUMBERS)
+    )
+
+
+def _is_unusual(stat: os.stat_result) -> bool:
+    return stat.st_mode & 0o7000 != 0 or stat.st_mode & 0o600 != 0o600
+
+
 def _refuse_unusual(descriptor: int, stat: os.stat_result, entry: manifest.Entry) -> None:
-    if stat.st_mode & 0o7000 or stat.st_mode & 0o600 != 0o600:
+    if _is_unusual(stat):
         raise IntegrityError(
             f"{wire.text(entry.path)} arrived with mode {st.S_IMODE(stat.st_mode):o}, which rsync never stores."
         )

@@ -92,6 +92,10 @@ def _is_plain(line: bytes) -> bool:
     return fields[manifest.KIND] == b"f" and fields[manifest.NLINK] == b"1"
 
 
+def _changed(path: bytes) -> IntegrityError:
+    return IntegrityError(f"{wire.text(path)} changed after it was checked.")
+
+
 def _link(name: bytes, source: int, target: int) -> None:
     try:
         os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
@@ -155,9 +159,17 @@ class Edit:
     def _place_files(self, lines: list[bytes]) -> int:
         """What a worker does; how many entries were added."""
         for line in lines:
-            entry, identity = _read(line)
-            target, name = self._tree.parent(entry.path)
-            self._place_at(target, name, entry, identity)
+            known_by, rest = line[1:].split(b"\t", 1)
+            inode, ctime_ns = known_by.split()
+            path = manifest.line_path(rest)
+            target, name = self._tree.parent(path)
+            source, _ = self._delta.parent(path)
+            found = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if (found.st_ino, found.st_ctime_ns) != (int(inode), int(ctime_ns)):
+                raise _changed(path)
+            _link(name, source, target)
+            if os.stat(name, dir_fd=target, follow_symlinks=False).st_ino != found.st_ino:
+                raise _changed(path)
         return len(lines)
 
     def _drop(self, path: bytes, for_good: bool, for_directory: bool, directories: list[bytes]) -> None:
@@ -192,7 +204,7 @@ class Edit:
         found = Identity.of(os.stat(name, dir_fd=source, follow_symlinks=False))
         # A further name moves the ctime of the inode; we made it, so we know the new one.
         if found != (identity.inode, self._ctimes.get(identity.inode, identity.ctime_ns)):
-            raise IntegrityError(f"{wire.text(entry.path)} changed after it was checked.")
+            raise _changed(entry.path)
         if entry.kind == "l":
             os.symlink(entry.target, name, dir_fd=target)
         else:
@@ -204,7 +216,7 @@ class Edit:
             if placed.st_nlink > 2:  # the delta has further names of it
                 self._ctimes[placed.st_ino] = placed.st_ctime_ns
         elif entry.kind != "l":
-            raise IntegrityError(f"{wire.text(entry.path)} changed after it was checked.")
+            raise _changed(entry.path)
 
     def _place_directory(self, entry: manifest.Entry, target: int, name: bytes) -> None:
         try:

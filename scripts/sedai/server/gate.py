@@ -36,7 +36,9 @@ from sedai.server.store import ClientStore
 
 if TYPE_CHECKING:
     from sedai.server.entries import Problem, Tally
+    from sedai.server.transfer import Transfer
 
+_Lock = Callable[..., contextlib.AbstractContextManager[int]]
 # What a run that was killed has still on its way arrives first, on a slow line too.
 _LOCK_WAIT_SECONDS = 30
 
@@ -108,9 +110,9 @@ class Gate:
         return request
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, how: _Lock = lock.exclusive) -> Iterator[None]:
         what = f"Another backup of {self.client} on the server"
-        with lock.exclusive(self.store.lock, what, wait_seconds=_LOCK_WAIT_SECONDS):
+        with how(self.store.lock, what, wait_seconds=_LOCK_WAIT_SECONDS):
             self.store.prepare()
             yield
 
@@ -150,9 +152,10 @@ class Gate:
             newest = self.store.base()
             record = self.store.record(newest) if newest else None
             free = self._quota.free_bytes()
-            if newest and self.store.broken_off.exists():
+            if newest and (marks := self.store.broken_off()):
                 self._look_for_damage(newest)
-                self.store.broken_off.unlink()
+                for mark in marks:
+                    mark.unlink()
             wanted = sorted(self.store.wanted())
             lost = list(self._lost(newest, wanted)) if newest and wanted else []
         return {
@@ -164,6 +167,8 @@ class Gate:
             "clock_skew_seconds": round(skew, 3),
             "free_bytes": free,
             "takes_top": True,
+            "takes_dense": True,
+            "receivers": min(len(os.sched_getaffinity(0)), wire.MOST_RECEIVERS),
             "asks_for_signature": True,
             "sedai_version": __version__,
         }
@@ -185,7 +190,10 @@ class Gate:
         return quota.Quota(self.store, rules.quota_gib, self.config.reserve_percent)
 
     def _refuse_without_room(self) -> None:
-        self._quota.refuse_if_used_up()
+        self._quota.drop_or_refuse()
+        self._refuse_too_many()
+
+    def _refuse_too_many(self) -> None:
         words = pruning.too_many(self.store, self.config.retention_for(self.client), datetime.now(UTC))
         if words:
             raise SedaiError(
@@ -193,7 +201,7 @@ class Gate:
             )
 
     def _rsync(self, command: str) -> int:
-        from sedai.server import below, transfer
+        from sedai.server import transfer
 
         asked = transfer.parse(command)
         if asked.generation:
@@ -201,37 +209,42 @@ class Gate:
                 tree = self.store.tree(generation)
                 return self._transfer(transfer.send_command(asked, self._seen(tree, transfer.TREE)),
                                       {tree: transfer.TREE}, {})  # fmt: skip
-        with self._locked():
-            newest = self.store.base()
-            base = below.directory(self._basis(newest), asked.top)
-            if base is None:
-                base = self._no_base
-            base.mkdir(mode=0o700, exist_ok=True)
-            delta = below.made(self.store.delta, asked.top)
-            argv = transfer.receive_command(asked, self._seen(base, transfer.BASE), self._seen(delta, transfer.DELTA))
-            self._refuse_without_room()
-            self.store.broken_off.touch(mode=0o600)
-            try:
-                status = self._transfer(argv, {base: transfer.BASE}, {delta: transfer.DELTA}, self._quota.limit())
-            except receiver.LimitError:
+        try:
+            return self._receive(asked)
+        except receiver.LimitError:
+            # When whoever receives beside this one has ended too.
+            with contextlib.suppress(LockedError), self._locked():
                 self.store.empty_delta()
-                raise
+            raise
+
+    def _receive(self, asked: Transfer) -> int:
+        """Receive into the delta; another receiver of the same run may do it at the same time."""
+        from sedai.server import below, transfer
+
+        with self._locked(lock.among_equals):
+            basis = self._basis(self.store.base())
+            base = basis and below.directory(basis, asked.top)
+            delta = below.made(self.store.delta, asked.top)
+            seen = self._seen(base, transfer.BASE) if base else None
+            argv = transfer.receive_command(asked, seen, self._seen(delta, transfer.DELTA))
+            self._quota.refuse_if_used_up()
+            self._refuse_too_many()
+            mark = self.store.transfer_mark()
+            mark.touch(mode=0o600)
+            readable = {base: transfer.BASE} if base else {}
+            status = self._transfer(argv, readable, {delta: transfer.DELTA}, self._quota.limit())
             if status in transfer.ENDED:
-                self.store.broken_off.unlink()
+                mark.unlink()
             return status
 
-    def _basis(self, base: Generation | None) -> Path:
+    def _basis(self, base: Generation | None) -> Path | None:
         """What rsync takes for similar to what is sent: the base, unless it would stumble over what is damaged there."""
         from sedai.server import stored
 
         wanted = self.store.wanted()
         if base is None or next(stored.unreadable(self.store.tree(base), wanted), None) is not None:
-            return self._no_base
+            return None
         return self.store.tree(base)
-
-    @property
-    def _no_base(self) -> Path:
-        return self.store.incoming / "no-base"
 
     def _look_for_damage(self, base: Generation) -> None:
         """After a transfer that broke off: did rsync stumble over the attributes of something in the base?"""

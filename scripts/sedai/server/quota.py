@@ -65,16 +65,23 @@ class Quota:
         return self.used_up()
 
     def refuse_if_used_up(self) -> None:
-        """Drop what was sent if there is no room with it, and refuse if there is none without it.
+        """Make room.
 
         Raises:
             LimitError: there is none.
         """
-        if not self.make_room():
-            return
-        self.store.empty_delta()
-        if words := self.used_up():
+        if words := self.make_room():
             raise LimitError(words, "Free some of it, or raise the limit, on the server.")
+
+    def drop_or_refuse(self) -> None:
+        """Drop what was sent if there is no room with it, and refuse if there is none without it; the lock is held.
+
+        Raises:
+            LimitError: there is none.
+        """
+        if self.make_room():
+            self.store.empty_delta()
+            self.refuse_if_used_up()
 
     def limit(self) -> Limit:
         """For the receiver: what a file may have, and the words that end it."""

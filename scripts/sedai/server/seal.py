@@ -24,7 +24,7 @@ from sedai.core.counted import counted
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 from sedai.core.merge import merge
-from sedai.core.process import run
+from sedai.core.process import run, start
 from sedai.core.wire import Change
 from sedai.server import ahead, anomaly, farm, known, restore_note
 from sedai.server.arrived import Arrived
@@ -118,6 +118,8 @@ def seal(
     tree = staging / "tree"
 
     with contextlib.ExitStack() as stack:
+        # While what arrived is read: all of it has to be on the disk in the end, and the disk has nothing else to do.
+        stack.callback(start(["sync", "-f", str(store.delta)]).wait)
         delta = stack.enter_context(Beneath(store.delta))
         checking = Checking(Arrived(delta), answer, progress)
         compared = anomaly.Compared(base_record.files if base_record else 0)

@@ -38,10 +38,13 @@ class ClientStore:
         """What the client sends: fresh inodes only."""
         return self.incoming / "delta"
 
-    @property
-    def broken_off(self) -> Path:
-        """There from the beginning of a transfer on until it came to its end, or the next run has begun."""
-        return self.incoming / "broken-off"
+    def transfer_mark(self) -> Path:
+        """There from the beginning of this process's transfer on until it came to its end, or the next run has begun."""
+        return self.incoming / f"broken-off-{os.getpid()}"
+
+    def broken_off(self) -> list[Path]:
+        """The marks of transfers that are under way; where there are none, of those that broke off."""
+        return list(self.incoming.glob("broken-off*"))
 
     @property
     def begun(self) -> str:

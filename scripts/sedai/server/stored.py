@@ -14,7 +14,7 @@ import hashlib
 import os
 import stat as st
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,13 +104,31 @@ def digest_open(descriptor: int, expected: int = _CHUNK) -> Digests:
     if len(chunk) < at_once:  # less than was asked for is the end of a regular file
         return Digests(b"%08x" % zlib.crc32(chunk), xxhash.xxh3_128_hexdigest(chunk).encode(), len(chunk))
     crc = size = 0
-    strong = xxhash.xxh3_128()
+    crc32, strong = _fast_crc32(), xxhash.xxh3_128()
     while chunk:
-        crc = zlib.crc32(chunk, crc)
+        crc = crc32(chunk, crc)
         strong.update(chunk)
         size += len(chunk)
         chunk = os.read(descriptor, at_once)
     return Digests(b"%08x" % crc, strong.hexdigest().encode(), size)
+
+
+@functools.cache
+def _fast_crc32() -> Callable[[bytes, int], int]:
+    """The CRC32 of libdeflate, four times as fast as zlib's; that of zlib where it is not installed."""
+    try:
+        import ctypes  # who reads small files alone does without it
+
+        compute = ctypes.CDLL("libdeflate.so.0").libdeflate_crc32
+    except (ImportError, OSError, AttributeError):
+        return zlib.crc32
+    compute.argtypes, compute.restype = (ctypes.c_uint32, ctypes.c_char_p, ctypes.c_size_t), ctypes.c_uint32
+
+    def crc32(chunk: bytes, crc: int) -> int:
+        found: int = compute(crc, chunk, len(chunk))
+        return found
+
+    return crc32
 
 
 def sha256(path: Path) -> str:

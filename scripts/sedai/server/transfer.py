@@ -18,7 +18,8 @@ DELTA, BASE, TREE = "/delta", "/base", "/tree"
 
 # The letters are rsync's short options in any order; behind "e." come the capabilities, which differ by version.
 _SHORT = re.compile(r"-([A-Za-z]+)e\.([A-Za-z]{0,24})\Z")
-_LETTERS = "lHogDtpAXIRS"
+_LETTERS = "lHogDtpAXIR"
+_SPARSE = "S"
 _RECURSIVE = "r"
 _BELOW_DELTA = re.compile(rf"{DELTA}/(?:({wire.PLAIN_PATH})/)?\Z")
 _BANDWIDTH = re.compile(r"--bwlimit=[0-9]{1,9}\Z")
@@ -37,13 +38,14 @@ class Transfer:
     """What the client's rsync asks for. ``generation`` is empty for a push into the delta.
 
     ``recursive``: directories that are named come with all that is below them. ``top``: the directory of the delta, and of the
-    base, into which is pushed.
+    base, into which is pushed; ``sparse``: zeros become holes there.
     """
 
     capabilities: str
     generation: str = ""
     recursive: bool = False
     top: bytes = b""
+    sparse: bool = True
 
 
 def parse(command: str) -> Transfer:
@@ -64,31 +66,38 @@ def parse(command: str) -> Transfer:
     words = words[1:] if sending else words
     short = _SHORT.match(words[0]) if words else None
     recursive = sending and short is not None and _RECURSIVE in short[1]
-    if short is None or sorted(short[1]) != sorted(_LETTERS + _RECURSIVE * recursive):
+    sparse = sending or (short is not None and _SPARSE in short[1])
+    if short is None or sorted(short[1]) != sorted(_LETTERS + _SPARSE * sparse + _RECURSIVE * recursive):
         raise refused
     rest = tuple(word for word in words[1:] if not _BANDWIDTH.match(word))
     if not sending and rest[:-1] == _RECEIVE and (below := _BELOW_DELTA.match(rest[-1])):
         top = (below[1] or "").encode("ascii")
         if not top or manifest.is_safe(top):
-            return Transfer(short[2], top=top)
+            return Transfer(short[2], top=top, sparse=sparse)
     if sending and rest[:-1] == _SEND and rest[-1].startswith("/") and rest[-1].endswith("/") and rest[-1].strip("/"):
         return Transfer(short[2], rest[-1].strip("/"), recursive)
     raise refused
 
 
-def receive_command(transfer: Transfer, base: Path, delta: Path) -> list[str]:
-    """The receiver, with its own fixed options and the paths ``base`` and ``delta`` as it sees them."""
+def receive_command(transfer: Transfer, base: Path | None, delta: Path) -> list[str]:
+    """The receiver, with its own fixed options and the paths ``base``, if there is one, and ``delta`` as it sees them."""
     return [
-        *("rsync", "--server", f"-{_LETTERS}e.{transfer.capabilities}", "--log-format=%i"),
+        *("rsync", "--server", f"-{_LETTERS}{_SPARSE * transfer.sparse}e.{transfer.capabilities}", "--log-format=%i"),
         *("--checksum-choice=xxh128", "--partial-dir", PARTIAL_DIRECTORY, "--numeric-ids"),
-        *("--copy-dest", str(base), "--fake-super", ".", f"{delta}/"),
+        *(("--copy-dest", str(base)) if base else ()),
+        *("--fake-super", ".", f"{delta}/"),
     ]
 
 
 def send_command(transfer: Transfer, tree: Path) -> list[str]:
     """The sender of a restore, reading only ``tree``."""
     return [
-        *("rsync", "--server", "--sender", f"-{_LETTERS}{_RECURSIVE * transfer.recursive}e.{transfer.capabilities}"),
+        *(
+            "rsync",
+            "--server",
+            "--sender",
+            f"-{_LETTERS}{_SPARSE}{_RECURSIVE * transfer.recursive}e.{transfer.capabilities}",
+        ),
         *("--checksum-choice=xxh128", "--numeric-ids", "--files-from=-", "--from0", "--no-implied-dirs"),
         *("--fake-super", ".", f"{tree}/"),
     ]

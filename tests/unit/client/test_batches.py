@@ -62,7 +62,7 @@ def test_each_item_comes_once_with_its_digest(
     partial |= {item.path.rpartition(b"/")[0] for item in items if item.linked}
     asked: list[list[bytes]] = []
 
-    def push(top: bytes, given_names: Iterable[bytes]) -> dict[bytes, bytes]:
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
         """As rsync does it: for a name with a slash all that lies in it; of each shared inode the digest of one name."""
         assert not top or top in tops
         asked.append([top + b"/" + name if top else name for name in given_names])

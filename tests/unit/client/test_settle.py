@@ -38,7 +38,7 @@ def settled(
     def looker(seen: dict[bytes, Scanned]) -> Callable[[bytes], Scanned | None]:
         return seen.get
 
-    def push(top: bytes, paths: Iterable[bytes]) -> dict[bytes, bytes]:
+    def push(top: bytes, paths: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
         return {path: digests[path] for path in paths if path in digests}
 
     def sent(items: list[Planned]) -> list[tuple[Planned, bytes]]:

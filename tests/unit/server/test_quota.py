@@ -71,12 +71,12 @@ def test_what_is_used_up_is_said_where_it_can_t_be_noted(store: ClientStore) -> 
 def test_what_was_sent_too_much_is_dropped(store: ClientStore) -> None:
     limits = Quota(store, 2, 0)
     put(store, {"s/f": BYTES.randbytes(3 * MIB)})
-    limits.refuse_if_used_up()
+    limits.drop_or_refuse()
     assert list(store.delta.iterdir()) == []
     sealed(store, put(store, {"s/f": BYTES.randbytes(3 * MIB)}), 2)
     store.prepare()
     with pytest.raises(LimitError, match="quota of 2 GiB"):
-        limits.refuse_if_used_up()
+        limits.drop_or_refuse()
 
 
 def test_what_was_dropped_counts_until_it_is_removed(store: ClientStore) -> None:
@@ -85,7 +85,7 @@ def test_what_was_dropped_counts_until_it_is_removed(store: ClientStore) -> None
         put(store, {"s/f": BYTES.randbytes(3 * MIB)})
         sealed(store, [], 0)
         store.prepare()
-        limits.refuse_if_used_up()
+        limits.drop_or_refuse()
         put(store, {"s/f": BYTES.randbytes(3 * MIB)})
         assert limits.limit().exceeded() == ""
         assert list(store.trash.iterdir()) == []

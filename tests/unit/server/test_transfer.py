@@ -25,6 +25,7 @@ RECURSIVE_PULL = PULL.replace("AXIRSe.Ls", "AXrIRSe.iLs")
 def test_our_own_commands_are_understood() -> None:
     assert transfer.parse(PUSH) == transfer.Transfer("LsfxCIvu")
     assert transfer.parse(PUSH.replace("--checksum", "--bwlimit=500 --checksum")) == transfer.Transfer("LsfxCIvu")
+    assert transfer.parse(PUSH.replace("IRSe", "IRe")) == transfer.Transfer("LsfxCIvu", sparse=False)
     assert transfer.parse(PULL) == transfer.Transfer("LsfxCIvu", "20260101T031500Z-000001")
     assert transfer.parse(RECURSIVE_PULL) == transfer.Transfer("iLsfxCIvu", "20260101T031500Z-000001", recursive=True)
 
@@ -103,7 +104,9 @@ def test_a_missing_word_is_refused(form: str) -> None:
         ("/delta/", "/"),
         ("--copy-dest /base", "--copy-dest /"),
         ("lHogDtpAXIRSe", "lHogDtpAXIRSne"),
-        ("lHogDtpAXIRSe", "lHogDtpAXIRe"),
+        ("lHogDtpAXIRSe", "lHogDtpAXIRSSe"),
+        ("lHogDtpAXIRSe", "lHogDtpAXISe"),
+        ("lHogDtpAXIRSe", "lHogDtpAXIe"),
         ("lHogDtpAXIRSe", "lHogDtpAXIRKe"),
         (".sedai-partial", "/tmp"),
         ("e.LsfxCIvu", "e.LsfxCIvu;id"),

@@ -12,7 +12,7 @@ in_root() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@
 # drag them in, or no test could see it.
 download() { in_root apt-get install --yes --quiet --download-only --install-recommends "$@"; }
 
-download msmtp msmtp-mta mailutils bubblewrap rsync python3-xxhash python3-croniter python3-jinja2 python3-prometheus-client python3-pathspec python3-rich \
+download msmtp msmtp-mta mailutils bubblewrap rsync libdeflate0 python3-xxhash python3-croniter python3-jinja2 python3-prometheus-client python3-pathspec python3-rich \
     ca-certificates logrotate cron sudo acl attr openssh-client openssh-server
 # Another MTA, for the hosts that have one before we come. It conflicts with msmtp-mta.
 download postfix
