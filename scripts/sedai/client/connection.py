@@ -36,6 +36,12 @@ _NO_ANSWER = re.compile(r"Connection refused|timed out|No route to host")
 # A gate that says nothing for so long, asked something that it may have a question about, is told that nothing more comes.
 _PATIENCE_SECONDS = 300
 
+# Before what ssh would take first: with the instructions for AES a GiB costs a fifth less of both processors.
+_AES_FIRST = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
+_CPUINFO = Path("/proc/cpuinfo")
+# One processor, or a few, take no more of it; those of one machine are alike.
+_ENOUGH_OF_CPUINFO = 1 << 13
+
 # What the gate calls its refusals.
 KINDS: dict[str, type[SedaiError]] = {"usage": UsageError, "locked": LockedError, "protocol": ProtocolError}
 
@@ -390,8 +396,24 @@ def ssh_config(server: Server, socket: Path) -> str:
         "RequestTTY": "no",
         "LogLevel": "ERROR",
     }
+    if has_aes():
+        options["Ciphers"] = _AES_FIRST
     lines = [f"Host {HOST_ALIAS}"]
     # ssh takes the first value of an option: what the person configured goes before our own.
     lines += [f"  {option.replace('=', ' ', 1)}" for option in server.ssh_options]
     lines += [f"  {name} {value}" for name, value in options.items()]
     return "\n".join(lines) + "\n"
+
+
+def has_aes(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether this machine's processor has instructions for AES: a word among its ``flags`` (x86) or ``Features`` (ARM)."""
+    try:
+        with cpuinfo.open("rb") as stream:
+            found = stream.read(_ENOUGH_OF_CPUINFO)
+    except OSError:
+        return False
+    return any(
+        b"aes" in words.split()
+        for name, _, words in (line.partition(b":") for line in found.splitlines())
+        if name.strip() in (b"flags", b"Features")
+    )
