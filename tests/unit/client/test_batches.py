@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,13 @@ from hypothesis import strategies as st
 
 from sedai.client import batches, plan, send
 from sedai.client.backup import Run
-from sedai.client.batches import Plan
+from sedai.client.batches import Plan, Share, Weighed
 from sedai.client.config import Source
 from sedai.client.plan import Planned, Step
+from sedai.client.pushing import BarredError
 from sedai.client.scan import Scanned
 from sedai.core import manifest
+from sedai.core.errors import ProcessError
 from sedai.core.selection import ancestors
 
 
@@ -51,38 +55,197 @@ names = st.sampled_from([b"a", b"b", b"a-", b"c"])
 trees = st.dictionaries(st.lists(names, min_size=1, max_size=4).map(b"/".join), st.integers(0, 4), max_size=20)
 
 
-@given(trees, st.sets(st.integers(0, 9)), st.integers(1, 5), st.sets(names), st.integers(1, 4))
+@given(
+    trees,
+    st.sets(st.integers(0, 9)),
+    st.integers(1, 5),
+    st.sets(names),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.data(),
+)
 def test_each_item_comes_once_with_its_digest(
-    tree: dict[bytes, int], skipped: set[int], size: int, tops: set[bytes], worth: int
+    tree: dict[bytes, int], skipped: set[int], size: int, tops: set[bytes], worth: int, lanes: int, data: st.DataObject
 ) -> None:
     directories = {above for path in tree for above in ancestors(path)}
     paths = sorted(tree.keys() | directories, key=manifest.order)
     items = [planned(path, "d") if path in directories else planned(path, inode=tree[path]) for path in paths]
     partial = {path for number, path in enumerate(paths) if number in skipped}
     partial |= {item.path.rpartition(b"/")[0] for item in items if item.linked}
+    with_holes = data.draw(st.sets(st.sampled_from(paths))) - directories if paths else set()
     asked: list[list[bytes]] = []
+
+    def lies_in(directory: bytes) -> list[bytes]:
+        return [path for path in paths if path.rpartition(b"/")[0] == directory]
+
+    def holes(item: Planned) -> bool:
+        """Where a directory is asked about, what lies in it is meant."""
+        return not with_holes.isdisjoint(lies_in(item.path) if item.is_directory else [item.path])
 
     def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
         """As rsync does it: for a name with a slash all that lies in it; of each shared inode the digest of one name."""
         assert not top or top in tops
-        asked.append([top + b"/" + name if top else name for name in given_names])
+        whole_names = [top + b"/" + name if top else name for name in given_names]
+        asked.append(whole_names)
         told: dict[int | bytes, bytes] = {}
-        for name in asked[-1]:
-            found = [path for path in paths if path.rpartition(b"/")[0] == name[:-1]] if name.endswith(b"/") else [name]
+        for name in whole_names:
+            found = lies_in(name[:-1]) if name.endswith(b"/") else [name]
+            assert sparse or with_holes.isdisjoint(found)
             told |= {tree[path] or path: path for path in found if path not in directories}
         return {path: b"of %r" % key for key, path in told.items()}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "SIZE", size)
         patch.setattr(batches, "WORTH_A_RUN", worth)
+        patch.setattr(batches, "WORTH_A_LANE", 1)
         linked = sum(item.linked for item in items)
-        done = list(batches.send(Plan(lambda: iter(items), len(items), linked, partial, tops), push))
+        done = list(batches.send(Plan(lambda: iter(items), len(items), linked, partial, tops, holes), push, lanes))
     assert [item for item, _ in done] == items
     for item, digest in done:
         assert digest == (b"" if item.is_directory else b"of %r" % (tree[item.path] or item.path))
     assert all(asked)
     if linked:
         assert set(asked[0]) == {item.path for item in items if item.linked}
+
+
+def test_nobody_looks_for_holes_where_there_are_none() -> None:
+    """Where there are some, only in the share in which they are."""
+    items = [planned(b"%d" % number) for number in range(4)]
+    told: dict[tuple[bytes, ...], bool] = {}
+
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
+        told[tuple(given_names)] = sparse
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "WORTH_A_LANE", 1)
+        list(batches.send(Plan(lambda: iter(items), 4, 0, (), holes=lambda item: item.path == b"2"), push, 2))
+    assert told == {(b"0", b"1"): False, (b"2", b"3"): True}
+
+
+weights = st.one_of(st.integers(0, 40), st.integers(0, 4000))
+weighed = st.lists(
+    st.tuples(st.sampled_from([b"a", b"b/", b"", b""]), weights, st.booleans()).map(lambda it: Weighed(*it))
+)
+
+
+@given(weighed, st.integers(1, 4), st.integers(1, 200))
+def test_shares_are_about_the_same_and_nothing_is_lost(items: list[Weighed], most: int, worth: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "WORTH_A_LANE", worth)
+        found = batches.shares(iter(items), most)
+    assert [name for share in found for name in share.names if name] == [item.name for item in items if item.name]
+    assert all(any(share.names) for share in found)
+    assert all(share.names[0] for share in found[1:]), "it comes by the name of a directory before it"
+    total = sum(item.weight for item in items)
+    count = max(1, min(most, total // worth))
+    assert len(found) <= count
+    if sum(len(share.names) for share in found) < len(
+        items
+    ):  # with names or without, some were left out that have none
+        return
+    numbers = iter(items)
+    of_shares = [[next(numbers) for _ in share.names] for share in found]
+    for share, its_items in zip(found, of_shares, strict=True):
+        assert share.sparse == any(item.sparse for item in its_items)
+    # One more or less: what belongs to one name is not parted, nor is one item.
+    groups: list[int] = []
+    for item in items:
+        groups[len(groups) :] = [0] if item.name or not groups else []
+        groups[-1] += item.weight
+    for its_items in of_shares:
+        assert sum(item.weight for item in its_items) <= total / count + 2 * max(groups)
+
+
+def test_so_many_shares_are_made_as_there_is_work_for() -> None:
+    items = [Weighed(b"%d" % number, 100, sparse=number == 5) for number in range(6)]
+
+    def found(worth: int, most: int) -> list[Share]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batches, "WORTH_A_LANE", worth)
+            return batches.shares(items, most)
+
+    one = [Share([b"0", b"1", b"2", b"3", b"4", b"5"], sparse=True)]
+    two = [Share([b"0", b"1", b"2"], sparse=False), Share([b"3", b"4", b"5"], sparse=True)]
+    assert found(301, 4) == found(1, 1) == one
+    assert found(300, 4) == found(300, 2) == found(1, 2) == two
+    assert [share.names for share in found(1, 3)] == [[b"0", b"1"], [b"2", b"3"], [b"4", b"5"]]
+    assert len(found(1, 9)) == 6
+    assert batches.shares([], 2) == batches.shares([Weighed(b"", 0, sparse=False)], 2) == []
+
+
+class Lanes:
+    """Two runs, of the names `0` and `1`, each of which begins when the other has begun; what they do then is up to each test."""
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2, timeout=10)
+        self.ended = threading.Event()
+        self.came_back: list[bytes] = []
+
+    def send(self, push: batches.Push, more: int = 0) -> contextlib.closing[Iterator[tuple[Planned, bytes]]]:
+        """Send two names, and ``more`` in further batches."""
+        items = [planned(b"%d" % number) for number in range(2 + more)]
+        return contextlib.closing(batches.send(Plan(lambda: iter(items), len(items), 0, ()), push, 2, self.ended.set))
+
+    def wait_for_the_end(self, name: bytes) -> dict[bytes, bytes]:
+        """As an rsync that has much to send."""
+        assert self.ended.wait(10), "it was never ended"
+        self.came_back.append(name)
+        raise ProcessError("Sending broke off (rsync status -15): ", -15, "")
+
+
+@pytest.fixture
+def lanes(monkeypatch: pytest.MonkeyPatch) -> Lanes:
+    monkeypatch.setattr(batches, "SIZE", 2)
+    monkeypatch.setattr(batches, "WORTH_A_LANE", 1)
+    return Lanes()
+
+
+def test_runs_go_at_the_same_time(lanes: Lanes) -> None:
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
+        lanes.both.wait()
+        return dict.fromkeys(given_names, b"digest")
+
+    with lanes.send(push, more=2) as sent:
+        assert [(item.path, digest) for item, digest in sent] == [(b"%d" % number, b"digest") for number in range(4)]
+
+
+@pytest.mark.parametrize("failing", [b"0"])
+def test_a_run_that_fails_ends_the_other(lanes: Lanes, failing: bytes) -> None:
+    """Whichever of both it is, and what comes out is why it failed, not that the other was ended."""
+
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
+        [name] = given_names
+        lanes.both.wait()
+        if name == failing:
+            raise BarredError
+        return lanes.wait_for_the_end(name)
+
+    with lanes.send(push) as sent, pytest.raises(BarredError):
+        next(sent)
+    assert lanes.ended.is_set()
+    assert lanes.came_back == [b"1" if failing == b"0" else b"0"], "none is left behind"
+
+
+def test_who_wants_no_more_ends_the_runs(lanes: Lanes) -> None:
+    begun: list[bytes] = []
+    under_way = threading.Event()
+
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
+        [name] = given_names
+        begun.append(name)
+        if name in (b"0", b"1"):
+            return {}
+        under_way.set()
+        return lanes.wait_for_the_end(name)
+
+    with lanes.send(push, more=6) as sent:
+        assert next(sent)[0].path == b"0"
+        assert under_way.wait(10), "the next batch is sent meanwhile"
+        assert not lanes.ended.is_set()
+    assert lanes.ended.is_set()
+    assert set(lanes.came_back) <= {b"2", b"3"}
+    assert set(begun) <= {b"0", b"1", b"2", b"3"}, "none begins any more"
 
 
 def content(root: Path) -> dict[str, str]:
