@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Collection, Container, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,16 +70,24 @@ def send(
     ``push`` sends paths, all of them below the directory that it is given first, and returns the digests of files by path; the
     paths are relative to that, those of the digests are not. It is told whether there may be holes. Names of shared inodes go in
     one batch, or they would not stay one. Up to ``lanes`` threads call it at once, and go on with the next batch while the
-    caller looks at one; ``end`` makes them come back early, where one fails or the caller wants no more.
+    caller looks at one; ``end`` makes them come back early, where one fails or the caller wants no more. What comes out then
+    is what the first of them raised.
     """
     groups = send_linked((item for item in plan.begin() if item.linked), push, plan.holes) if plan.linked else {}
     asked, answered = _weighed(plan), plan.begin()
     digests: dict[bytes, bytes] = {}  # what lies in a directory that was named may come much later in the plan
 
+    failed: Future[dict[bytes, bytes]] = Future()
+
     def run(share: Share) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
-        for top, some in pieces(share.names, plan.tops):
-            found |= push(top, some, share.sparse)
+        try:
+            for top, some in pieces(share.names, plan.tops):
+                found |= push(top, some, share.sparse)
+        except BaseException as error:
+            with contextlib.suppress(InvalidStateError):  # another was the first
+                failed.set_exception(error)
+            raise
         return found
 
     with ThreadPoolExecutor(lanes) as pool, contextlib.ExitStack() as stack:
@@ -93,6 +101,9 @@ def send(
         for _ in range(0, plan.length, SIZE):
             current, following = following, begin()
             for future in current:
+                wait((future, failed), return_when=FIRST_COMPLETED)
+                if failed.done():
+                    failed.result()
                 digests |= future.result()
             for item in itertools.islice(answered, SIZE):
                 yield item, groups.get(_group(item), b"") if item.linked else digests.pop(item.path, b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
@@ -182,7 +182,7 @@ class Lanes:
         self.ended = threading.Event()
         self.came_back: list[bytes] = []
 
-    def send(self, push: batches.Push, more: int = 0) -> contextlib.closing[Iterator[tuple[Planned, bytes]]]:
+    def send(self, push: batches.Push, more: int = 0) -> contextlib.closing[Generator[tuple[Planned, bytes]]]:
         """Send two names, and ``more`` in further batches."""
         items = [planned(b"%d" % number) for number in range(2 + more)]
         return contextlib.closing(batches.send(Plan(lambda: iter(items), len(items), 0, ()), push, 2, self.ended.set))
@@ -210,7 +210,7 @@ def test_runs_go_at_the_same_time(lanes: Lanes) -> None:
         assert [(item.path, digest) for item, digest in sent] == [(b"%d" % number, b"digest") for number in range(4)]
 
 
-@pytest.mark.parametrize("failing", [b"0"])
+@pytest.mark.parametrize("failing", [b"0", b"1"])
 def test_a_run_that_fails_ends_the_other(lanes: Lanes, failing: bytes) -> None:
     """Whichever of both it is, and what comes out is why it failed, not that the other was ended."""
 
@@ -225,6 +225,22 @@ def test_a_run_that_fails_ends_the_other(lanes: Lanes, failing: bytes) -> None:
         next(sent)
     assert lanes.ended.is_set()
     assert lanes.came_back == [b"1" if failing == b"0" else b"0"], "none is left behind"
+
+
+def test_a_run_that_fails_early_is_heard_of_before_its_turn(lanes: Lanes) -> None:
+    """One of the next batch, which begins as soon as a lane is free."""
+
+    def push(top: bytes, given_names: Iterable[bytes], sparse: bool) -> dict[bytes, bytes]:
+        [name] = given_names
+        if name == b"0":
+            return lanes.wait_for_the_end(name)
+        if name == b"2":
+            raise BarredError
+        return {}
+
+    with lanes.send(push, more=2) as sent, pytest.raises(BarredError):
+        next(sent)
+    assert lanes.came_back == [b"0"]
 
 
 def test_who_wants_no_more_ends_the_runs(lanes: Lanes) -> None:
