@@ -26,6 +26,7 @@ _END_SECONDS = 10.0
 # Where not one byte moves for so long, nothing will any more. A server that is busy with a large file moves some.
 _STALLED_SECONDS = 3600.0
 _LOOK_SECONDS = 5.0
+_JOIN_SECONDS = 0.5
 # Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
 _WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
 
@@ -59,19 +60,31 @@ class Running:
             self._processes.add(process)
             over = self._over
         if over:
-            process.terminate()
+            process.kill()  # it has nothing yet
         try:
             yield
         finally:
             with self._guard:
                 self._processes.remove(process)
 
+    @property
+    def over(self) -> bool:
+        """Whether they are to end."""
+        return self._over
+
     def end(self) -> None:
         """Have all of them end, and whoever begins from now on; rsync keeps the part of a file that it has."""
         with self._guard:
             self._over = True
-            for process in self._processes:
-                process.terminate()
+            processes = list(self._processes)
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + _END_SECONDS
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def push_arguments(
@@ -189,13 +202,14 @@ def push(
         threading.Thread(target=_feed, args=(process.stdin, paths, failures), daemon=True),
         threading.Thread(target=_collect, args=(process.stderr, errors), daemon=True),
     ]
+    running = running or Running()
     over = threading.Event()
     minder = threading.Thread(target=_mind, args=(process, over, errors), daemon=True)
     for thread in (*readers, minder):
         thread.start()
     held = contextlib.ExitStack()
     try:
-        held.enter_context((running or Running()).holding(process))
+        held.enter_context(running.holding(process))
         for line in process.stdout:
             parsed = parse_line(line)
             if parsed is None:
@@ -204,8 +218,7 @@ def push(
             if digest:
                 sent.digests[top + path] = digest
                 on_file(size)
-        for reader in readers:
-            reader.join()
+        _join(readers, running)
         sent.status = process.wait()
     finally:
         held.close()
@@ -215,6 +228,14 @@ def push(
         raise failures[0]
     complaints = (line.decode(errors="replace").rstrip() for line in errors)
     sent.complaints = [line for line in complaints if not _NO_LOSS.match(line)]
+
+
+def _join(readers: Iterable[threading.Thread], running: Running) -> None:
+    """Wait for ``readers``, but not where rsync was ended: a server that hangs may keep one of them, as :func:`_end` has it."""
+    for reader in readers:
+        reader.join(_JOIN_SECONDS)
+        while reader.is_alive() and not running.over:
+            reader.join(_JOIN_SECONDS)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -90,6 +90,63 @@ def test_a_run_that_is_stopped_ends_rsync_and_waits_for_nobody(
             reader.join(5)
 
 
+class Beside:
+    """A push of a script in a thread of its own, begun when the script runs; it says its own number and another."""
+
+    def __init__(self, script: str, running: send.Running, place: Path) -> None:
+        argv = ["sh", "-c", f"exec 3>{place}.new; mv {place}.new {place}; {script}"]
+        self.sent = send.Sent()
+        self.thread = threading.Thread(
+            target=send.push, args=(argv, iter([b"a"]), self.sent, lambda size: None), kwargs={"running": running}
+        )
+        self.thread.start()
+        deadline = time.monotonic() + 10
+        while not place.exists() or not place.read_text().endswith("\n"):
+            assert time.monotonic() < deadline, "it did not begin"
+            time.sleep(0.01)
+        self.rsync, self.other = map(int, place.read_text().split())
+
+
+PATIENT = "echo $$ $$ >&3; exec sleep 60"
+
+
+@pytest.mark.parametrize("script", [PATIENT, HANGING, DEAF], ids=["patient", "hanging", "deaf"])
+def test_runs_of_other_threads_are_ended(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them, and nobody waits for a server that hangs."""
+    monkeypatch.setattr(send, "_END_SECONDS", 0.5)
+    running = send.Running()
+    pushes = [Beside(script, running, tmp_path / name) for name in ("first", "second")]
+    running.end()
+    for each in pushes:
+        each.thread.join(5)
+        assert not each.thread.is_alive()
+        assert each.sent.status == (-signal.SIGKILL if script is DEAF else -signal.SIGTERM)
+        with pytest.raises(ProcessLookupError):
+            os.kill(each.rsync, 0)
+        if script is HANGING:
+            os.kill(each.other, signal.SIGKILL)
+    for reader in set(threading.enumerate()) - {threading.current_thread()}:
+        reader.join(5)
+
+
+def test_who_begins_after_the_end_comes_back_at_once() -> None:
+    running, sent = send.Running(), send.Sent()
+    running.end()
+    started = time.monotonic()
+    send.push(["sleep", "60"], iter(()), sent, lambda size: None, running=running)
+    assert time.monotonic() - started < 5
+    assert sent.status < 0
+
+
+def test_a_run_that_came_to_its_end_is_not_ended_again() -> None:
+    """Its number may be another's by then."""
+    running, sent = send.Running(), send.Sent()
+    send.push(["true"], iter(()), sent, lambda size: None, running=running)
+    assert sent.status == 0
+    assert running._processes == set()
+    running.end()
+
+
 def test_the_pipes_are_closed_at_the_end(tmp_path: Path) -> None:
     sent = send.Sent()
     line = "<f+++++++++|eefac9d87100cd1336b2e733a5484425|12|etc/hosts"
