@@ -50,8 +50,8 @@ CLEAN, FINDINGS, USAGE, NOT_DONE = range(4)
 # What a run may leave in the client's state, and on the server in the client's directory and below incoming.
 _STATE = {"alerts", "base.manifest", "changes", "digests", "lock", "plan", "restores", "runs.jsonl", "runs.lock", "sealed.json",
           "signed.json", "unsigned"}  # fmt: skip
-_CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incoming", "known", "latest", "lock", "sequence", "trash",
-           "trash.lock", "usage"}  # fmt: skip
+_CLIENT = {"checked", "days.json", "farms", "farms.lock", "generations", "incoming", "known", "latest", "lock", "receiver-0.lock",
+           "receiver-1.lock", "sequence", "trash", "trash.lock", "usage"}  # fmt: skip
 _INCOMING = {"alerts_stuck", "clock_skew", "delta"}
 
 # What decides whether work is shared, and in pieces of what size, becomes so small that a tree of the tests is worth it.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import math
 import os
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from sedai.core.errors import LockedError
+
+_LOOK_SECONDS = 0.1
 
 
 @contextlib.contextmanager
@@ -32,6 +35,22 @@ def exclusive(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[i
 def among_equals(path: Path, what: str, *, wait_seconds: float = 0.0) -> Iterator[int]:
     """As :func:`exclusive`, but for those who hold it by this function too."""
     with _held(path, fcntl.LOCK_SH, what, wait_seconds) as descriptor:
+        yield descriptor
+
+
+@contextlib.contextmanager
+def one_of(paths: Sequence[Path], what: str, *, wait_seconds: float = 0.0) -> Iterator[int]:
+    """As :func:`exclusive`, of any of ``paths`` that nobody holds."""
+    deadline = time.monotonic() + wait_seconds
+    with contextlib.ExitStack() as held:
+        for path in itertools.cycle(paths):
+            try:
+                descriptor = held.enter_context(exclusive(path, what))
+                break
+            except LockedError:
+                if time.monotonic() >= deadline and path == paths[-1]:
+                    raise
+                time.sleep(_LOOK_SECONDS)
         yield descriptor
 
 
@@ -64,7 +83,7 @@ def _acquire(descriptor: int, kind: int, what: str, deadline: float) -> None:
                     f"{what} is already running ({holder}).",
                     "Wait for it to end, or look at it with `ps`.",
                 ) from None
-            time.sleep(0.1)
+            time.sleep(_LOOK_SECONDS)
 
 
 def stop_holder(path: Path, names: Collection[str]) -> bool:

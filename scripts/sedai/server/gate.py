@@ -109,10 +109,13 @@ class Gate:
             )
         return request
 
+    @property
+    def _another(self) -> str:
+        return f"Another backup of {self.client} on the server"
+
     @contextlib.contextmanager
     def _locked(self, how: _Lock = lock.exclusive) -> Iterator[None]:
-        what = f"Another backup of {self.client} on the server"
-        with how(self.store.lock, what, wait_seconds=_LOCK_WAIT_SECONDS):
+        with how(self.store.lock, self._another, wait_seconds=_LOCK_WAIT_SECONDS):
             self.store.prepare()
             yield
 
@@ -221,7 +224,8 @@ class Gate:
         """Receive into the delta; another receiver of the same run may do it at the same time."""
         from sedai.server import below, transfer
 
-        with self._locked(lock.among_equals):
+        others = lock.one_of(self.store.receiver_locks, self._another, wait_seconds=_LOCK_WAIT_SECONDS)
+        with self._locked(lock.among_equals), others:
             basis = self._basis(self.store.base())
             base = basis and below.directory(basis, asked.top)
             delta = below.made(self.store.delta, asked.top)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedai.core import manifest
+from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError, UsageError
 from sedai.core.generation import Generation, Record
 from sedai.server import removal
@@ -78,6 +78,11 @@ class ClientStore:
     def lock(self) -> Path:
         """Held by whatever changes anything of this client."""
         return self.root / "lock"
+
+    @property
+    def receiver_locks(self) -> list[Path]:
+        """Each held by one receiver, beside the lock that they hold together: so many there may be."""
+        return [self.root / f"receiver-{number}.lock" for number in range(wire.MOST_RECEIVERS)]
 
     @property
     def farms(self) -> Path:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,33 @@ def test_what_names_nobody_stops_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / "lock").write_text(text)
     assert not lock.stop_holder(tmp_path / "lock", ("python3",))
     assert not lock.stop_holder(tmp_path / "none", ("python3",))
+
+
+def test_one_of_several_is_held_as_long_as_one_is_free(tmp_path: Path) -> None:
+    paths = [tmp_path / "first", tmp_path / "second"]
+    with lock.one_of(paths, "A receiver"), lock.one_of(paths, "A receiver"):
+        for path in paths:
+            with pytest.raises(LockedError), lock.exclusive(path, "It"):
+                pass
+        with (
+            pytest.raises(LockedError, match=f"A receiver is already running .pid {os.getpid()}"),
+            lock.one_of(paths, "A receiver"),
+        ):
+            pass
+    with lock.one_of(paths, "A receiver"), lock.exclusive(paths[1], "It"):
+        pass
+
+
+def test_one_of_several_is_waited_for(tmp_path: Path) -> None:
+    paths = [tmp_path / "first", tmp_path / "second"]
+    with contextlib.ExitStack() as first, lock.exclusive(paths[1], "It"):
+        first.enter_context(lock.exclusive(paths[0], "It"))
+        timer = threading.Timer(0.3, first.close)
+        timer.start()
+        with (
+            lock.one_of(paths, "A receiver", wait_seconds=60),
+            pytest.raises(LockedError),
+            lock.exclusive(paths[0], "It"),
+        ):
+            pass
+        timer.join()
