@@ -20,7 +20,7 @@ from sedai.client.config import ClientConfig
 from sedai.client.connection import Connection
 from sedai.client.describe import not_in_backup
 from sedai.client.plan import Planned, Step, Tally
-from sedai.client.pushing import BarredError, Pushing, has_holes
+from sedai.client.pushing import BarredError, Pushing, may_have_holes
 from sedai.client.rehash import sent_rotten
 from sedai.client.scan import Problem
 from sedai.client.signing import sign, sign_pending
@@ -79,7 +79,7 @@ class Run:
         self._asks_for_signature = False
         self._lanes = 1
         # An earlier server takes nothing without a look for holes.
-        self._holes: Callable[[Planned], bool] = lambda item: True
+        self._holes = batches.always
         # Of what the server's base has not whole: paths of which it has nothing.
         self._lost: set[bytes] = set()
 
@@ -107,7 +107,7 @@ class Run:
         self._asks_for_signature = bool(begun.get("asks_for_signature"))
         self._lanes = self._count_lanes(begun.get("receivers"))
         if begun.get("takes_dense"):
-            self._holes = has_holes
+            self._holes = may_have_holes
         base = str(begun["base"])
         base_sha256 = str(begun["base_manifest_sha256"])
         if not dry_run:
@@ -202,7 +202,9 @@ class Run:
             plan_again = batches.Plan(lambda: iter(again), len(again), linked, paths, holes=self._holes)
             pushing = self._pushing()
             # What was read before is not what is there now.
-            found.digests_again = {item.path: digest for item, digest in batches.send(plan_again, pushing)}
+            found.digests_again = {
+                item.path: digest for item, digest in batches.send(plan_again, pushing, end=pushing.end)
+            }
             self._pushed(pushing)
             settle.find_unstable(found, settle.look)
         return found

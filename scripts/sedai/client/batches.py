@@ -22,17 +22,24 @@ WORTH_A_LANE = 256 << 20
 ENTRY_BYTES = 16 << 10
 
 Push = Callable[[bytes, Iterable[bytes], bool], dict[bytes, bytes]]
+Holes = Callable[[bytes, int], bool]
 # What all names of one inode have in common: inode, ctime, mtime, size.
 _Group = tuple[bytes, ...]
+
+
+def always(path: bytes, size: int) -> bool:
+    """There may be holes anywhere."""
+    return True
 
 
 @dataclass(frozen=True)
 class Plan:
     """A plan to send: ``begin`` reads its ``length`` items from the start, ``linked`` of them have further names.
 
-    ``partial``: directories that hold more than the plan has of them, or something with further names. What is in any other
-    new directory is sent by the name of the directory. ``tops``: directories in which a run may begin, none inside another.
-    ``holes``: whether an item may have some.
+    ``partial``: directories that hold more than the plan has of them, or something with further names or with holes. What is in
+    any other new directory is sent by the name of the directory. ``tops``: directories in which a run may begin, none inside
+    another.
+    ``holes``: whether the file at a path, with this size, may have some.
     """
 
     begin: Callable[[], Iterator[Planned]]
@@ -40,7 +47,7 @@ class Plan:
     linked: int
     partial: Container[bytes]
     tops: Collection[bytes] = ()
-    holes: Callable[[Planned], bool] = lambda item: True
+    holes: Holes = always
 
 
 class Weighed(NamedTuple):
@@ -115,15 +122,21 @@ def _weighed(plan: Plan) -> Iterator[Weighed]:
         if item.step is Step.REMOVED or item.linked:
             yield Weighed(b"", 0, sparse=False)
         else:
-            fields = item.line.split(b"\t", manifest.MTIME)
-            size = int(fields[manifest.SIZE]) if fields[manifest.KIND] == b"f" else 0
-            yield Weighed(name, ENTRY_BYTES + size, plan.holes(item))
+            size = _size(item)
+            yield Weighed(name, ENTRY_BYTES + size, plan.holes(item.path, size))
+
+
+def _size(item: Planned) -> int:
+    """Of a file in bytes; 0 of anything else."""
+    fields = item.line.split(b"\t", manifest.MTIME)
+    return int(fields[manifest.SIZE]) if fields[manifest.KIND] == b"f" else 0
 
 
 def shares(weighed: Iterable[Weighed], most: int) -> list[Share]:
     """Names, in their order, in up to ``most`` shares that weigh about the same; one where there is not enough for two.
 
-    An empty name goes with the directory before it.
+    What has an empty name was sent by the name of a directory before it: whether it has holes does not matter here, as the name of
+    a directory in which something has stands for that directory alone (:attr:`sedai.client.scan.Scan.partial`).
     """
     weighed = list(weighed)
     total = sum(item.weight for item in weighed)
@@ -160,12 +173,12 @@ def to_name(planned: Iterable[Planned], partial: Container[bytes]) -> Iterator[b
             yield item.path
 
 
-def send_linked(
-    items: Iterable[Planned], push: Push, holes: Callable[[Planned], bool] = lambda item: True
-) -> dict[_Group, bytes]:
+def send_linked(items: Iterable[Planned], push: Push, holes: Holes = always) -> dict[_Group, bytes]:
     """Send names of shared inodes; rsync tells the digest of one name of each, which is that of all."""
     items = list(items)
-    digests = push(b"", (item.path for item in items), any(map(holes, items))) if items else {}
+    digests = (
+        push(b"", (item.path for item in items), any(holes(item.path, _size(item)) for item in items)) if items else {}
+    )
     return {_group(item): digests[item.path] for item in items if item.path in digests}
 
 

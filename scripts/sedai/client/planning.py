@@ -48,8 +48,8 @@ class Found:
     """What came of the scan. The plan itself is read with :func:`planned`.
 
     ``spoiled``: lines of the base's manifest whose files the server has not whole. ``devices``: of each source.
-    ``partial``: directories of which not everything could be read. ``left_out``: what is not in the backup because the person
-    said so, in words.
+    ``partial``: directories of which not everything could be read, or is to be sent by the directory's name. ``left_out``: what is
+    not in the backup because the person said so, in words.
     """
 
     base: Base

@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterable
 
 from sedai.client import send
 from sedai.client.connection import HOST_ALIAS, Connection
-from sedai.client.plan import Planned
-from sedai.core import manifest
+from sedai.client.scan import LEAST_HOLE, has_holes
 from sedai.core.errors import ProcessError
 
-# A smaller file without its holes takes little more than with them.
-_LEAST_HOLE = 64 << 10
 # Judged path by path.
 _FEW_FAILED = (0, 23, 24)
 
@@ -56,7 +53,9 @@ class Pushing:
         """
         sent = send.Sent()
         begin = top + b"/" if top else b""
-        argv = send.push_arguments(self._remote_shell, f"{HOST_ALIAS}:/delta/", self._limit_kib, begin.decode("ascii"))
+        argv = send.push_arguments(
+            self._remote_shell, f"{HOST_ALIAS}:/delta/", self._limit_kib, begin.decode("ascii"), sparse=sparse
+        )
         send.push(argv, paths, sent, self._count, top=begin, running=self._running)
         if self._may_be_barred and send.is_barred(sent.complaints):
             raise BarredError
@@ -75,16 +74,14 @@ class Pushing:
             self._advance(size)
 
 
-def has_holes(item: Planned, root: bytes = b"/") -> bool:
-    """Whether what is to be sent is a file with fewer bytes on the disk than in it, as far as that is worth a look."""
-    fields = item.line.split(b"\t", manifest.MTIME)
-    if fields[manifest.KIND] != b"f" or int(fields[manifest.SIZE]) < _LEAST_HOLE:
+def may_have_holes(path: bytes, size: int, root: bytes = b"/") -> bool:
+    """Whether the file at ``path``, which had ``size`` bytes, has holes now."""
+    if size < LEAST_HOLE:
         return False
     try:
-        stat = os.lstat(root + item.path)
+        return has_holes(os.lstat(root + path))
     except OSError:
         return False  # nothing is sent
-    return stat.st_blocks * 512 < stat.st_size
 
 
 def _judge(sent: send.Sent) -> None:

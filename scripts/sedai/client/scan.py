@@ -20,6 +20,8 @@ CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 _PARTIAL = b"/" + os.fsencode(wire.PARTIAL_DIRECTORY)
+# A smaller file without its holes takes little more than with them.
+LEAST_HOLE = 64 << 10
 _KINDS = {st.S_IFREG: b"f", st.S_IFDIR: b"d", st.S_IFLNK: b"l", st.S_IFIFO: b"p", st.S_IFCHR: b"c", st.S_IFBLK: b"b"}
 
 
@@ -253,7 +255,7 @@ class Scan:
 
     def _found(self, path: bytes, stat: os.stat_result) -> Iterator[Scanned]:
         line = signature(path, stat)
-        if line is None or (stat.st_nlink > 1 and not st.S_ISDIR(stat.st_mode)):
+        if line is None or (stat.st_nlink > 1 and not st.S_ISDIR(stat.st_mode)) or has_holes(stat):
             self.partial.add(path.rpartition(b"/")[0])
         if line is None:
             return
@@ -261,6 +263,11 @@ class Scan:
             yield Scanned(path, line, target(self._root + path, stat))
         except OSError as error:
             self._failed(path, error)
+
+
+def has_holes(stat: os.stat_result) -> bool:
+    """Whether it is a file with fewer bytes on the disk than in it, as far as that is worth anything."""
+    return stat.st_size >= LEAST_HOLE and st.S_ISREG(stat.st_mode) and stat.st_blocks * 512 < stat.st_size
 
 
 def _is_apart(path: bytes, apart: Container[bytes]) -> bool:

@@ -30,9 +30,13 @@ _JOIN_SECONDS = 0.5
 # Where this program is killed, its rsync ends too, tidily: it would hold the server's lock as long as it has to send.
 _WITH_US = ("setpriv", "--pdeathsig", "TERM", "--")
 
-# Nothing is missing by that: the shared connection is gone, and ssh makes one of its own; or rsync found that what it put together
-# is not what was sent (of a part that a full disk has left, say), and sends it whole. Where that fails too it says ERROR.
-_NO_LOSS = re.compile(r"Control socket connect\(|WARNING: .* failed verification -- update .* \(will try again\)\.\Z")
+# Nothing is missing by that: the shared connection is gone, or the server takes no second session in it, and ssh makes one of its
+# own; or rsync found that what it put together is not what was sent (of a part that a full disk has left, say), and sends it whole.
+# Where that fails too it says ERROR.
+_NO_LOSS = re.compile(
+    r"Control socket connect\(|mux_client_request_session: session request failed|"
+    r"WARNING: .* failed verification -- update .* \(will try again\)\.\Z"
+)
 _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 
 

@@ -8,6 +8,7 @@ somebody could still write to is refused, and so is one that has a name outside 
 from __future__ import annotations
 
 import os
+import re
 import stat as st
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -18,9 +19,8 @@ from sedai.core.errors import IntegrityError
 from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
-# What the client has of a file that is not compared with anything here: numbers, which have no more digits.
-_MOST_DIGITS = 20
-_NUMBERS = (manifest.INODE, manifest.CTIME)
+# What the client has of a file and is not compared with anything here: an inode, a time in nanoseconds, as a manifest has them.
+_NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,19})\Z").match
 # Who opens a FIFO waits for nobody.
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -236,7 +236,7 @@ def _is_of_a_plain_file(path: bytes, fields: list[bytes]) -> bool:
         and fields[manifest.NLINK] == b"1"
         and fields[manifest.TARGET] == b"\n"
         and fields[0] == path == manifest.escape(path)
-        and all(fields[number].isdigit() and len(fields[number]) <= _MOST_DIGITS for number in _NUMBERS)
+        and all(_NUMBER(fields[number]) for number in (manifest.INODE, manifest.CTIME))
     )
 
 

@@ -160,16 +160,20 @@ class Edit:
         """What a worker does; how many entries were added."""
         for line in lines:
             known_by, rest = line[1:].split(b"\t", 1)
-            inode, ctime_ns = known_by.split()
+            inode, ctime_ns = map(int, known_by.split())
             path = manifest.line_path(rest)
             target, name = self._tree.parent(path)
             source, _ = self._delta.parent(path)
             found = os.stat(name, dir_fd=source, follow_symlinks=False)
-            if (found.st_ino, found.st_ctime_ns) != (int(inode), int(ctime_ns)):
+            ctime_ns = self._ctimes.get(inode, ctime_ns)
+            if (found.st_ino, found.st_ctime_ns) != (inode, ctime_ns):
                 raise _changed(path)
             _link(name, source, target)
-            if os.stat(name, dir_fd=target, follow_symlinks=False).st_ino != found.st_ino:
+            placed = os.stat(name, dir_fd=target, follow_symlinks=False)
+            if placed.st_ino != found.st_ino:
                 raise _changed(path)
+            if placed.st_nlink > 2:  # see _place_at
+                self._ctimes[placed.st_ino] = placed.st_ctime_ns
         return len(lines)
 
     def _drop(self, path: bytes, for_good: bool, for_directory: bool, directories: list[bytes]) -> None:

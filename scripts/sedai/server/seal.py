@@ -11,6 +11,7 @@ import itertools
 import math
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -119,7 +120,8 @@ def seal(
 
     with contextlib.ExitStack() as stack:
         # While what arrived is read: all of it has to be on the disk in the end, and the disk has nothing else to do.
-        stack.callback(start(["sync", "-f", str(store.delta)]).wait)
+        flushing = start(["sync", "-f", str(store.delta)])
+        threading.Thread(target=flushing.wait, daemon=True).start()  # nobody waits for it where there is no generation
         delta = stack.enter_context(Beneath(store.delta))
         checking = Checking(Arrived(delta), answer, progress)
         compared = anomaly.Compared(base_record.files if base_record else 0)
