@@ -191,6 +191,8 @@ class Scan:
             if self._unlisted:
                 yield from self._kept()
             if st.S_ISREG(stat.st_mode) and stat.st_nlink == 1:
+                if has_holes(stat):
+                    self.partial.add(path.rpartition(b"/")[0])
                 yield Scanned(path, _file_signature(path, stat), b"")  # as below, of nearly everything that there is
             else:
                 yield from self._found(path, stat)
