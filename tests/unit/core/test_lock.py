@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +179,35 @@ def test_one_of_several_is_waited_for(tmp_path: Path) -> None:
         ):
             pass
         timer.join()
+
+
+def test_equals_hold_it_together_and_nobody_else(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with lock.among_equals(path, "That"), lock.among_equals(path, "That"):
+        started = time.monotonic()
+        with (
+            pytest.raises(LockedError, match="This is already running"),
+            lock.exclusive(path, "This", wait_seconds=0.3),
+        ):
+            pass
+        assert 0.3 <= time.monotonic() - started < 5
+    with lock.exclusive(path, "This"):
+        started = time.monotonic()
+        with pytest.raises(LockedError, match="That is already"), lock.among_equals(path, "That", wait_seconds=0.3):
+            pass
+        assert 0.3 <= time.monotonic() - started < 5
+    with lock.among_equals(path, "That"):
+        pass
+
+
+def test_who_wants_it_alone_waits_for_the_last_of_the_equals(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        first.enter_context(lock.among_equals(path, "That"))
+        second.enter_context(lock.among_equals(path, "That"))
+        first.close()
+        with pytest.raises(LockedError), lock.exclusive(path, "This"):
+            pass
+        second.close()
+        with lock.exclusive(path, "This"):
+            pass
