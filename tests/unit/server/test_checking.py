@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sealing import line, put
@@ -93,3 +95,51 @@ def test_a_name_outside_is_found_in_the_end(store: ClientStore, tmp_path: Path) 
     os.link(store.delta / "s/2/17", tmp_path / "outside")
     with pytest.raises(IntegrityError, match="has a name outside"):
         checked(store, changes)
+
+
+def of_size(size: int, path: bytes = b"s/f", kind: bytes = b"f") -> Change:
+    """The change of a file, as the client says."""
+    return Change(path, b"%s\t%s\t%d\t1\t644\t0\t0\t1\t7\t7\t-\t-\t\n" % (path, kind, size))
+
+
+def test_the_bytes_of_a_change_are_those_of_a_file() -> None:
+    assert checking._bytes(of_size(12)) == 12
+    assert checking._bytes(of_size(12, kind=b"d")) == checking._bytes(Change(b"s/f", None)) == 0
+    for damaged in (b"s/f\n", b"s/f\tf\n", b"s/f\tf\tx\t1\n", b"s/f\tf\t-1\t1\n", b"s/f\tf\t\t1\n", b"\n"):
+        assert checking._bytes(Change(b"s/f", damaged)) == 0
+
+
+def test_no_worker_gets_very_much_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "_PIECE", 3)
+    monkeypatch.setattr(checking, "_PIECE_BYTES", 100)
+
+    def pieces(*sizes: int) -> list[list[int]]:
+        changes = [of_size(size) for size in sizes]
+        return [[checking._bytes(change) for change in piece] for piece in checking._pieces(iter(changes))]
+
+    assert pieces() == []
+    assert pieces(1, 1, 1, 1) == [[1, 1, 1], [1]]
+    assert pieces(101, 500, 101) == [[101], [500], [101]]
+    assert pieces(60, 60, 60, 60) == [[60, 60], [60, 60]]
+    assert pieces(50, 50, 1, 1) == [[50, 50, 1], [1]]
+
+
+@pytest.mark.parametrize(("files", "size", "shared"), [(2, 600, True), (2, 400, False), (9, 1, False), (10, 1, True)])
+def test_many_changes_are_shared_and_so_are_many_bytes(
+    store: ClientStore, monkeypatch: pytest.MonkeyPatch, files: int, size: int, shared: bool
+) -> None:
+    monkeypatch.setattr(checking, "_WORTH_WORKERS", 11)
+    monkeypatch.setattr(checking, "_WORTH_WORKERS_BYTES", 1000)
+    monkeypatch.setattr(checking, "_PIECE_BYTES", 500)
+    monkeypatch.setattr(workers, "count", lambda: 2)
+    real, crews = workers.spread, list[int]()
+
+    def spread(work: Callable[[Any], Any], pieces: Iterable[Any], crew: int) -> Iterator[Any]:
+        crews.append(crew)
+        return real(work, pieces, crew)
+
+    monkeypatch.setattr(workers, "spread", spread)
+    changes = put(store, {f"s/{number}": b"x" * size for number in range(files)})
+    found, answers, read = checked(store, changes)
+    assert crews == ([2] if shared else [])
+    assert (len(found), len(answers), read) == (files + 1, files, files * size)

@@ -139,6 +139,27 @@ def test_the_receiver_is_built_here() -> None:
     assert " ".join(command) == PUSH.replace("--partial-dir .sedai-partial", "--partial-dir .sedai-partial")
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("base", [None, Path("/base")])
+def test_it_looks_for_holes_and_at_a_base_where_there_are_any(sparse: bool, base: Path | None) -> None:
+    asked = transfer.parse(PUSH if sparse else PUSH.replace("IRSe", "IRe"))
+    command = transfer.receive_command(asked, base, Path("/delta"))
+    expected = PUSH if base else PUSH.replace("--copy-dest /base ", "")
+    assert " ".join(command) == (expected if sparse else expected.replace("IRSe", "IRe"))
+
+
+def test_a_push_names_the_base_and_a_pull_looks_for_holes() -> None:
+    for form in (
+        PUSH.replace("--copy-dest /base ", ""),
+        PULL.replace("IRSe", "IRe"),
+        RECURSIVE_PULL.replace("IRSe", "IRe"),
+    ):
+        with pytest.raises(UsageError):
+            transfer.parse(form)
+    for form in (PULL, RECURSIVE_PULL):
+        assert "S" in transfer.send_command(transfer.parse(form), Path("/tree"))[3].partition("e.")[0]
+
+
 def test_the_sandbox_shows_only_what_is_named() -> None:
     command = transfer.sandboxed(["rsync"], {Path("/srv/g/tree"): "/base"}, {Path("/srv/i/delta"): "/delta"})
     places = [command[number + 1] for number, word in enumerate(command) if word in ("--bind", "--ro-bind")]
