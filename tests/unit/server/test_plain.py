@@ -29,9 +29,7 @@ def store(tmp_path: Path) -> ClientStore:
 
 def fields_of(store: ClientStore, name: str = NAME) -> list[bytes]:
     """The line that seals it, at its tabs."""
-    sealing = line(store, name).line
-    assert sealing is not None
-    return sealing.split(b"\t")
+    return (line(store, name).line or b"").split(b"\t")
 
 
 def plain(store: ClientStore, fields: list[bytes], name: str = NAME) -> Plain | None:
@@ -144,7 +142,8 @@ def _unreadable(place: Path) -> None:
 
 
 def _kind(place: Path) -> None:
-    os.setxattr(place, STAT_ATTRIBUTE, b"120777 0,0 0:0")
+    stat = place.stat()
+    os.setxattr(place, STAT_ATTRIBUTE, b"120%o 0,0 %d:%d" % (stat.st_mode & 0o777, stat.st_uid, stat.st_gid))
 
 
 def _damaged(place: Path) -> None:
