@@ -100,7 +100,8 @@ class Course:
                 self._one(tool, operation, turn, measured=measured)
             except OperationFailedError as error:
                 self._say(f"{tool.name}: {operation} FAILED: {error}")
-                self.results.failures[tool.name] = f"{operation}: {error}"
+                # The directory has another name each time, and goes.
+                self.results.failures[tool.name] = f"{operation}: {error}".replace(f"{self._lab.base}/", "")
                 self._tools.remove(tool)
                 remove(tool.store)
 
