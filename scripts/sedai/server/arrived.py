@@ -16,13 +16,11 @@ from typing import NamedTuple, Self
 from sedai.core import manifest, wire
 from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
-from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
+from sedai.server.stored import TO_READ, Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
 # What the client has of a file and is not compared with anything here: an inode, a time in nanoseconds, as a manifest has them.
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,19})\Z").match
-# Who opens a FIFO waits for nobody.
-_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Identity(NamedTuple):
@@ -79,7 +77,7 @@ class Arrived:
             return None
         try:
             directory, name = self._delta.parent(path)
-            descriptor = os.open(name, _TO_READ, dir_fd=directory)
+            descriptor = os.open(name, TO_READ, dir_fd=directory)
             try:
                 return self._plain(descriptor, fields)
             finally:

@@ -11,10 +11,7 @@ from typing import NamedTuple
 
 from sedai.core import manifest, wire
 from sedai.core.errors import IntegrityError
-from sedai.server.stored import Digests, read_stored
-
-# Who opens a FIFO that somebody has put there waits for nobody.
-_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from sedai.server.stored import TO_READ, Digests, read_stored
 
 
 class Problem(NamedTuple):
@@ -124,7 +121,7 @@ class Entries:
 
     def _is_read_well(self, place: bytes, fields: list[bytes], inode: int, looked: Looked) -> bool:
         """Of a file whose bytes may be to be read too: its path is looked up only once, which is most of what a small one costs."""
-        descriptor = os.open(place, _TO_READ)
+        descriptor = os.open(place, TO_READ)
         try:
             stat = os.fstat(descriptor)
             if not _is_as_told(descriptor, fields, inode, stat):
@@ -193,7 +190,7 @@ class Entries:
         digests = self._read.get(stat.st_ino)
         if digests is None:
             try:
-                descriptor = os.open(place, _TO_READ)
+                descriptor = os.open(place, TO_READ)
                 try:
                     digests = self._digest(descriptor, stat.st_size)
                 finally:

@@ -23,6 +23,8 @@ import xxhash
 from sedai.core.errors import IntegrityError
 
 STAT_ATTRIBUTE = b"user.rsync.%stat"
+# Who opens a FIFO that somebody has put in the place of a file waits for nobody.
+TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
 _HIGHEST_MODE = 0o177777
 _KINDS = {st.S_IFREG: "f", st.S_IFDIR: "d", st.S_IFLNK: "l", st.S_IFIFO: "p", st.S_IFCHR: "c", st.S_IFBLK: "b"}
