@@ -19,10 +19,19 @@ def pytest_report_header() -> str:
     return FORM
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where this process is not the one that writes the summary, tell that one."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["told"] = _lines()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was tried, and with which seed."""
+    for line in _lines():
+        terminalreporter.write_line(line)
+
+
+def _lines() -> list[str]:
     lines = list(TALLY.lines())
-    if lines:
-        terminalreporter.write_line(FORM)
-        for line in lines:
-            terminalreporter.write_line(line)
+    return [FORM, *lines] if lines else []
