@@ -37,7 +37,7 @@ unit: .venv/.installed ### The tests that need no containers
 
 test: setup ### Everything: linters, unit tests, the lab, every molecule scenario
 	@molecule/shared/system_packages.sh lab chromium fonts-noto-cjk
-	pytest -n 2 --dist loadgroup tests
+	pytest -n 2 tests
 
 faults: setup ### The long rounds of the fault suites
 	SEDAI_FAULTS=full pytest tests/faults

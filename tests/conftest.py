@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parent
 # Tests on hosts: containers, their networks and this machine's disks. They come one after the other in any case.
@@ -19,14 +21,21 @@ settings.register_profile("sedai", deadline=None)
 settings.load_profile("sedai")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup` one process has the tests on hosts and the other the rest; last, alone, comes the benchmark."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        if any(path.is_relative_to(hosts) for hosts in HOSTS):
-            item.add_marker(pytest.mark.xdist_group("hosts"))
+    """The benchmark comes last: by then nothing runs beside it."""
     items.sort(key=lambda item: item.path.name == "test_benchmark.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Of several processes (``-n``) one has the tests on hosts; xdist's own marks keep none together with pytest 9.2."""
+    return _Halves(config, log)
+
+
+class _Halves(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0]).relative_to("tests")
+        return "hosts" if any(path.is_relative_to(hosts) for hosts in HOSTS) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
