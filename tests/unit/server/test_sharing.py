@@ -26,6 +26,7 @@ from sedai.server.store import ClientStore
 BLOCK = 4096
 PIECE = LEAST // BLOCK
 MIB = 1 << 20
+FICLONERANGE, FIDEDUPERANGE, XFS_GEOMETRY = 0x4020940D, 0xC0189436, 0x80705864
 BYTES = random.Random(4)  # noqa: S311  not for secrets
 
 
@@ -161,10 +162,35 @@ def arrive(store: ClientStore) -> tuple[bytes, Path, Path]:
     return line, store.delta / "s/big", store.tree(base)
 
 
-def clone(copy: int, _: int, request: bytes) -> int:
-    """What FICLONERANGE does, where these tests have no reflinks."""
+def clone(copy: int, asked: int, request: bytes) -> int:
+    """What FICLONERANGE does on btrfs, where these tests have no reflinks."""
+    if asked != FICLONERANGE:
+        raise OSError(errno.ENOTTY, "Inappropriate ioctl for device")
     stored, offset, length, place = struct.unpack("=qQQQ", request)
     return os.pwrite(copy, os.pread(stored, length, offset), place)
+
+
+class Xfs:
+    """What XFS answers, where these tests have none. ``runs``: what it was asked to share, and whether it was the same."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.runs: list[tuple[int, int, bool]] = []
+        self._fails = fails
+
+    def ioctl(self, descriptor: int, asked: int, request: bytearray) -> int:
+        """Compare, and share nothing."""
+        if asked == XFS_GEOMETRY:
+            return 0
+        assert asked == FIDEDUPERANGE
+        offset, length, count, _, _, arrived, place, _, _, _ = struct.unpack("=QQHHIqQQiI", request)
+        assert (count, place) == (1, offset)
+        assert offset % BLOCK == length % BLOCK == 0
+        same = os.pread(descriptor, length, offset) == os.pread(arrived, length, offset)
+        assert len(os.pread(arrived, length, offset)) == length  # neither file is as long as that
+        self.runs.append((offset, length, same))
+        status = -self._fails if self._fails else int(not same)
+        request[:] = struct.pack("=QQHHIqQQiI", offset, length, 1, 0, 0, arrived, place, length * same, status, 0)
+        return 0
 
 
 def test_what_is_shared_is_not_new(store: ClientStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,9 +251,9 @@ def test_where_there_are_no_reflinks_nobody_asks_twice(
         read += length
         return pread(descriptor, length, offset)
 
-    def refuse(*_: object) -> int:
+    def refuse(_: int, ioctl: int, *__: object) -> int:
         nonlocal asked
-        asked += 1
+        asked += ioctl == FICLONERANGE
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     line, place, tree = arrive(store)
@@ -272,7 +298,10 @@ def test_a_copy_that_is_not_the_same_is_dropped(
     """As where the disk gives back other bytes for the base's extents than those that were compared."""
     line, place, tree = arrive(store)
     identity = Identity.of(place.lstat())
-    monkeypatch.setattr(sharing.fcntl, "ioctl", lambda *_: 0)  # so what was to be shared is a hole
+    # What was to be shared is a hole.
+    monkeypatch.setattr(
+        sharing.fcntl, "ioctl", lambda copy, asked, request: asked == FICLONERANGE or clone(copy, asked, request)
+    )
     with Beneath(store.delta) as delta:
         shared = Sharing(delta, tree, tmp_path / "scratch")
         assert shared.share(line, line, identity) == identity
@@ -280,3 +309,53 @@ def test_a_copy_that_is_not_the_same_is_dropped(
     assert Identity.of(place.lstat()) == identity
     assert place.read_bytes() == NEW
     assert not (tmp_path / "scratch").exists()
+
+
+@settings(deadline=None)
+@given(PARTS, st.integers(0, 2), st.booleans())
+def test_on_xfs_the_kernel_finds_what_is_the_same(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, int]], short: int, more: bool
+) -> None:
+    """In pieces of 64 KiB at least; holes are not asked for."""
+    before, after = ("".join(part[which] * part[2] for part in parts) for which in (0, 1))
+    after = after[: len(after) - short]
+    kernel = Xfs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing.fcntl, "ioctl", kernel.ioctl)
+        with opened(tmp_path_factory.mktemp("runs"), spell(before), spell(after) + b"a" * more) as (stored, arrived):
+            shared = sharing.deduplicate(stored, arrived)
+    assert shared == sum(length for _, length, same in kernel.runs if same)
+    found = {at // BLOCK + number for at, length, same in kernel.runs if same for number in range(length // BLOCK)}
+    pieces = [
+        (before[at : at + PIECE], after[at : at + PIECE], at) for at in range(0, min(len(before), len(after)), PIECE)
+    ]
+    assert found == {
+        at + number for one, other, at in pieces if one[: len(other)] == other[: len(one)]
+        for number in range(min(len(one), len(other)))
+    }  # fmt: skip
+
+
+def test_on_xfs_the_file_stays_what_it_is(store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line, place, tree = arrive(store)
+    stat = place.lstat()
+    monkeypatch.setattr(sharing.fcntl, "ioctl", Xfs().ioctl)
+    with Beneath(store.delta) as delta:
+        shared = Sharing(delta, tree, tmp_path / "scratch")
+        assert shared.share(line, line, Identity.of(stat)) == Identity.of(stat)
+    assert (shared.bytes, shared.missed) == (len(OLD) - LEAST, 0)
+    assert place.lstat() == stat
+    assert place.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("fails, missed", [(errno.EOPNOTSUPP, True), (errno.EIO, False)])
+def test_on_xfs_without_reflinks_nothing_is_lost(
+    store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, missed: bool
+) -> None:
+    line, place, tree = arrive(store)
+    identity = Identity.of(place.lstat())
+    monkeypatch.setattr(sharing.fcntl, "ioctl", Xfs(fails).ioctl)
+    with Beneath(store.delta) as delta:
+        shared = Sharing(delta, tree, tmp_path / "scratch")
+        assert shared.share(line, line, identity) == identity
+    assert (shared.bytes, bool(shared.missed)) == (0, missed)
+    assert place.read_bytes() == NEW
