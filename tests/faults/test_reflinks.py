@@ -42,6 +42,15 @@ with open("sparse", "r+b") as stream:
     stream.seek(dice.randrange(64) << 20)
     stream.write(dice.randbytes(50_000).hex().encode())
 """
+# Text and 40 MiB of zeros behind it: as a hole where that is asked for, else written.
+HOLLOW = """
+import os, random, sys
+with open("hollow", "wb") as stream:
+    stream.write(random.Random(1).randbytes(4 << 20).hex().encode())
+    if len(sys.argv) == 1:
+        stream.write(bytes(40 << 20))
+    stream.truncate(48 << 20)
+"""
 # What a quota counts, as the gate's account sees it.
 COUNTED = """
 import sys
@@ -136,15 +145,32 @@ def test_ten_generations_take_little_more_than_one(made: Machine) -> None:
     assert 'user.note="kept"' in noted and 'user.rsync.%stat="100644 0,0 1234:5678"' in noted, noted
 
 
-def test_a_quota_counts_what_is_there(made: Machine) -> None:
-    """Neither what two generations share twice, nor as shared what is a hole in both."""
+def assert_quota_counts_what_is_there(made: Machine) -> None:
+    """Within what a file system itself needs."""
     counted, there = int(python(made, COUNTED)), used(made)
     empty = int(made.root("du --summarize --block-size=1 --exclude=generations /server | cut -f 1"))
     assert there - empty - (16 << 20) < counted < there + (16 << 20)
+
+
+def test_a_quota_counts_what_is_there(made: Machine) -> None:
+    """Neither what two generations share twice, nor as shared what is a hole in both."""
+    assert_quota_counts_what_is_there(made)
     newest = record(made, made.generations()[-1])
     assert 0 < int(str(newest["shared_bytes"])) < (3 * MIB + 64 * 100_000 // (1 << 20) + 1) << 20
     assert newest["shareable_bytes"] == 0
     TALLY.count(THEME, "a quota")
+
+
+def test_zeros_in_place_of_a_hole_spare_nothing(made: Machine) -> None:
+    """Sent again and again, now with holes and now without, they would be room for which nobody pays."""
+    for hollow in (True, False):
+        python(made, HOLLOW, *["hollow"] * hollow)
+        assert made.run(BACKUP).status == CLEAN
+    newest = record(made, made.generations()[-1])
+    assert 0 < int(str(newest["shared_bytes"])) <= 8 << 20
+    assert_quota_counts_what_is_there(made)
+    made.root(f"rm {SOURCE}/hollow")
+    TALLY.count(THEME, "zeros")
 
 
 @pytest.fixture(scope="module")

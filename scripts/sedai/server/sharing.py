@@ -1,11 +1,11 @@
 """Big files that changed in part: what they have in common with the base's version is stored once, where reflinks are to be had.
 
-Such a file arrives whole and is proven. On XFS the kernel then compares it with the base's version, range by range, and lets the
-same ranges share their extents (``FIDEDUPERANGE``). The base's is read from the disk for it, so that rot of it that nobody has
-found is found to differ. On btrfs that frees nothing: an extent stays there as long as any block of it is in use. There the
-file's place is taken by a copy, an inode of its own too, which has the same bytes (they are read back and proven again) and the
-same attributes, but shares with the base's version the extents whose bytes are the same. Whatever fails on the way, what arrived
-stays.
+Such a file arrives whole and is proven. On XFS, if it has no holes, the kernel then compares it with the base's version, range by
+range, and lets the same ranges share their extents (``FIDEDUPERANGE``). The base's is read from the disk for it, so that rot of it
+that nobody has found is found to differ. On btrfs that frees nothing: an extent stays there as long as any block of it is in use.
+There, and where there are holes, the file's place is taken by a copy, an inode of its own too, which has the same bytes (they are
+read back and proven again) and the same attributes, but shares with the base's version the extents whose bytes are the same.
+Whatever fails on the way, what arrived stays.
 
 rsync ``--inplace`` into a reflink copy of the base's version would do without the second writing. But it can use nothing that
 has moved in the file: one row more in the dump of a database, and all that follows goes over the line again (1,069 MB instead of
@@ -45,7 +45,7 @@ _MOST_LOOKS = 64
 _FICLONERANGE, _RANGE = 0x4020940D, struct.Struct("=qQQQ")
 # ioctl_fideduperange(2): struct file_dedupe_range with one struct file_dedupe_range_info, of which the last three are answers.
 _FIDEDUPERANGE, _DEDUPE = 0xC0189436, struct.Struct("=QQHHIqQQiI")
-_SAME = 0
+_SAME, _STATUS = 0, -2
 # XFS_IOC_FSGEOMETRY_V1 (linux/fs/xfs/libxfs/xfs_fs.h), which no other file system answers, and how long its answer is.
 _XFS_GEOMETRY, _GEOMETRY_BYTES = 0x80705864, 112
 _NO_REFLINKS = (errno.EOPNOTSUPP, errno.ENOTTY)
@@ -92,8 +92,9 @@ class Sharing:
         about = estimate(stored, arrived)
         if about and self._reflinks:
             try:
-                if _is_xfs(arrived):
-                    self.bytes += deduplicate(stored, arrived)
+                if _is_dense(arrived) and _is_xfs(arrived):
+                    for done in deduplicate(stored, arrived):
+                        self.bytes += done
                     return None
                 return self._replace(stored, arrived, entry)
             except OSError as error:
@@ -122,6 +123,12 @@ class Sharing:
             self._scratch.unlink(missing_ok=True)
 
 
+def _is_dense(descriptor: int) -> bool:
+    """Whether there are no holes. Beside each piece of a sparse file XFS keeps room that only a copy does not have."""
+    stat = os.fstat(descriptor)
+    return stat.st_blocks * 512 >= stat.st_size
+
+
 def _is_xfs(descriptor: int) -> bool:
     try:
         fcntl.ioctl(descriptor, _XFS_GEOMETRY, bytearray(_GEOMETRY_BYTES))
@@ -130,52 +137,46 @@ def _is_xfs(descriptor: int) -> bool:
     return True
 
 
-def deduplicate(stored: int, arrived: int) -> int:
-    """Let ``arrived`` have the extents of ``stored`` where both have the same bytes at the same place; how many bytes.
+def deduplicate(stored: int, arrived: int) -> Iterator[int]:
+    """Let ``arrived`` have the extents of ``stored`` where both have the same bytes at the same place; how many, time and again.
 
-    Both stay what they are: inode, bytes and times.
+    Both stay what they are: inode, bytes and times. Blocks of zeros do not count: they may have been a hole on either side.
 
     Raises:
-        OSError: the file system can't do it.
+        OSError: the file system can't do it, or can't go on; what was told is done.
     """
-    os.posix_fadvise(stored, 0, 0, os.POSIX_FADV_DONTNEED)  # what is compared is what the disk has
+    # What is compared is what the disk has, unless a process of this account holds it in memory.
+    os.posix_fadvise(stored, 0, 0, os.POSIX_FADV_DONTNEED)
     block = os.fstatvfs(arrived).f_bsize
     size = _common_size(stored, arrived) // block * block
     read = bytearray(_CHUNK)
-    shared = 0
-    for begin, end in _data(arrived, size):
-        for offset in range(begin, end, _CHUNK):
-            # The kernel itself would read it page by page.
-            os.posix_fadvise(stored, offset + _CHUNK, _AHEAD, os.POSIX_FADV_WILLNEED)
-            os.preadv(stored, [read], offset)
-            shared += _deduplicate(stored, arrived, offset, min(_CHUNK, end - offset))
-    return shared
+    for offset in range(0, size, _CHUNK):
+        # The kernel itself would read it page by page.
+        os.posix_fadvise(stored, offset + _CHUNK, _AHEAD, os.POSIX_FADV_WILLNEED)
+        os.preadv(stored, [read], offset)
+        for begin, end in _deduplicate(stored, arrived, offset, min(offset + _CHUNK, size)):
+            yield end - begin - _zeros(read, begin - offset, end - offset, block)
 
 
-def _data(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
-    """Where the file's data begins and ends, up to ``size``: a hole has nothing to share."""
-    end = 0
-    with contextlib.suppress(OSError):  # behind the last data
-        while end < size:
-            begin = os.lseek(descriptor, end, os.SEEK_DATA)
-            end = os.lseek(descriptor, begin, os.SEEK_HOLE)
-            if begin < size:
-                yield begin, min(end, size)
-
-
-def _deduplicate(stored: int, arrived: int, offset: int, length: int) -> int:
-    """As :func:`deduplicate`, of a range; where it differs, of its halves."""
-    request = bytearray(_DEDUPE.pack(offset, length, 1, 0, 0, arrived, offset, 0, 0, 0))
+def _deduplicate(stored: int, arrived: int, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """What is shared now of a range; where it differs, of its halves."""
+    request = bytearray(_DEDUPE.pack(begin, end - begin, 1, 0, 0, arrived, begin, 0, 0, 0))
     fcntl.ioctl(stored, _FIDEDUPERANGE, request)
-    *_, done, status, _ = _DEDUPE.unpack(request)
+    status = _DEDUPE.unpack(request)[_STATUS]
     if status < 0:
         raise OSError(-status, os.strerror(-status))
     if status == _SAME:
-        return int(done)
-    half = max(length // 2 // LEAST, 1) * LEAST
-    if length <= LEAST:
-        return 0
-    return _deduplicate(stored, arrived, offset, half) + _deduplicate(stored, arrived, offset + half, length - half)
+        yield begin, end
+    elif end - begin > LEAST:
+        middle = begin + max((end - begin) // 2 // LEAST, 1) * LEAST
+        yield from _deduplicate(stored, arrived, begin, middle)
+        yield from _deduplicate(stored, arrived, middle, end)
+
+
+def _zeros(read: bytearray, begin: int, end: int, block: int) -> int:
+    """How many bytes the blocks of zeros have."""
+    zeros = bytes(block)
+    return sum(block for at in range(begin, end, block) if not read[at] and read[at : at + block] == zeros)
 
 
 def _copy(copy: int, stored: int, arrived: int) -> int:

@@ -171,11 +171,15 @@ def clone(copy: int, asked: int, request: bytes) -> int:
 
 
 class Xfs:
-    """What XFS answers, where these tests have none. ``runs``: what it was asked to share, and whether it was the same."""
+    """What XFS answers, where these tests have none; after so many ``calls`` it ``fails``.
 
-    def __init__(self, fails: int = 0) -> None:
+    ``runs``: what it was asked to share, and whether it was the same.
+    """
+
+    def __init__(self, fails: int = 0, calls: int = 0) -> None:
         self.runs: list[tuple[int, int, bool]] = []
         self._fails = fails
+        self._calls = calls
 
     def ioctl(self, descriptor: int, asked: int, request: bytearray) -> int:
         """Compare, and share nothing."""
@@ -188,7 +192,7 @@ class Xfs:
         same = os.pread(descriptor, length, offset) == os.pread(arrived, length, offset)
         assert len(os.pread(arrived, length, offset)) == length  # neither file is as long as that
         self.runs.append((offset, length, same))
-        status = -self._fails if self._fails else int(not same)
+        status = -self._fails if self._fails and len(self.runs) > self._calls else int(not same)
         request[:] = struct.pack("=QQHHIqQQiI", offset, length, 1, 0, 0, arrived, place, length * same, status, 0)
         return 0
 
@@ -316,19 +320,19 @@ def test_a_copy_that_is_not_the_same_is_dropped(
 def test_on_xfs_the_kernel_finds_what_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, int]], short: int, more: bool
 ) -> None:
-    """In pieces of 64 KiB at least; holes are not asked for."""
+    """In pieces of 64 KiB at least. Zeros do not count: where the base has a hole nothing is spared."""
     before, after = ("".join(part[which] * part[2] for part in parts) for which in (0, 1))
     after = after[: len(after) - short]
     kernel = Xfs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharing.fcntl, "ioctl", kernel.ioctl)
         with opened(tmp_path_factory.mktemp("runs"), spell(before), spell(after) + b"a" * more) as (stored, arrived):
-            shared = sharing.deduplicate(stored, arrived)
-    assert shared == sum(length for _, length, same in kernel.runs if same)
+            shared = sum(sharing.deduplicate(stored, arrived))
     found = {at // BLOCK + number for at, length, same in kernel.runs if same for number in range(length // BLOCK)}
     pieces = [
         (before[at : at + PIECE], after[at : at + PIECE], at) for at in range(0, min(len(before), len(after)), PIECE)
     ]
+    assert shared == BLOCK * sum(after[at] != "0" for at in found)
     assert found == {
         at + number for one, other, at in pieces if one[: len(other)] == other[: len(one)]
         for number in range(min(len(one), len(other)))
@@ -358,4 +362,32 @@ def test_on_xfs_without_reflinks_nothing_is_lost(
         shared = Sharing(delta, tree, tmp_path / "scratch")
         assert shared.share(line, line, identity) == identity
     assert (shared.bytes, bool(shared.missed)) == (0, missed)
+    assert place.read_bytes() == NEW
+
+
+def test_what_is_shared_before_the_disk_fails_counts(
+    store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector of the base is no reason to fail, and nobody is charged twice for what is stored once."""
+    line, place, tree = arrive(store)
+    identity = Identity.of(place.lstat())
+    kernel = Xfs(errno.EIO, calls=7)
+    monkeypatch.setattr(sharing.fcntl, "ioctl", kernel.ioctl)
+    with Beneath(store.delta) as delta:
+        shared = Sharing(delta, tree, tmp_path / "scratch")
+        assert shared.share(line, line, identity) == identity
+    assert shared.bytes == sum(length for _, length, same in kernel.runs[:7] if same) > 0
+    assert shared.missed == 0
+
+
+def test_what_has_holes_is_copied_on_xfs_too(
+    store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, place, tree = arrive(store)
+    identity = Identity.of(place.lstat())
+    monkeypatch.setattr(sharing, "_is_dense", lambda _: False)
+    monkeypatch.setattr(sharing, "_is_xfs", lambda _: True)
+    monkeypatch.setattr(sharing.fcntl, "ioctl", clone)
+    with Beneath(store.delta) as delta:
+        assert Sharing(delta, tree, tmp_path / "scratch").share(line, line, identity).inode != identity.inode
     assert place.read_bytes() == NEW
