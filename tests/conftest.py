@@ -10,7 +10,6 @@ from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
 # Tests on hosts: containers, their networks and this machine's disks. They come one after the other in any case.
 HOSTS = ("attacks", "browser", "faults", "lab", "project/test_molecule.py", "project/test_benchmark.py")
 # What the workers say for the summary: the process that writes it runs no test itself.

@@ -56,6 +56,12 @@ def naive(before: str, after: str) -> list[tuple[int, int]]:
     return found
 
 
+def versions(parts: list[tuple[str, str, int]], short: int) -> tuple[str, str]:
+    """Two files as :func:`spell` takes them: of each part its letters and how often; the second without so many at its end."""
+    before, after = ("".join(part[which] * part[2] for part in parts) for which in (0, 1))
+    return before, after[: len(after) - short]
+
+
 PARTS = st.lists(
     st.tuples(st.sampled_from("ab0"), st.sampled_from("ab0"), st.sampled_from([1, PIECE - 1, PIECE, 2 * PIECE])),
     max_size=8,
@@ -67,8 +73,7 @@ PARTS = st.lists(
 def test_runs_are_those_of_a_comparison_block_by_block(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, int]], short: int, more: bool
 ) -> None:
-    before, after = ("".join(part[which] * part[2] for part in parts) for which in (0, 1))
-    after = after[: len(after) - short]
+    before, after = versions(parts, short)
     with opened(tmp_path_factory.mktemp("runs"), spell(before), spell(after) + b"a" * more) as (stored, arrived):
         assert list(common(stored, arrived, BLOCK)) == naive(before, after)
 
@@ -247,7 +252,8 @@ def test_where_there_are_no_reflinks_nobody_asks_twice(
     store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the base is looked at in a few places only."""
-    asked = read = 0
+    asked: list[int] = []
+    read = 0
     pread = os.pread
 
     def count(descriptor: int, length: int, offset: int) -> bytes:
@@ -256,8 +262,7 @@ def test_where_there_are_no_reflinks_nobody_asks_twice(
         return pread(descriptor, length, offset)
 
     def refuse(_: int, ioctl: int, *__: object) -> int:
-        nonlocal asked
-        asked += ioctl == FICLONERANGE
+        asked.append(ioctl)
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     line, place, tree = arrive(store)
@@ -268,7 +273,7 @@ def test_where_there_are_no_reflinks_nobody_asks_twice(
         shared = Sharing(delta, tree, tmp_path / "scratch")
         for _ in range(3):
             assert shared.share(line, line, identity) == identity
-    assert asked == 1
+    assert asked == [XFS_GEOMETRY, FICLONERANGE]
     assert 0 < shared.missed <= 3 * len(OLD)
     assert read <= 3 * len(OLD) // 8
     assert not (tmp_path / "scratch").exists()
@@ -321,8 +326,7 @@ def test_on_xfs_the_kernel_finds_what_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, parts: list[tuple[str, str, int]], short: int, more: bool
 ) -> None:
     """In pieces of 64 KiB at least. Zeros do not count: where the base has a hole nothing is spared."""
-    before, after = ("".join(part[which] * part[2] for part in parts) for which in (0, 1))
-    after = after[: len(after) - short]
+    before, after = versions(parts, short)
     kernel = Xfs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharing.fcntl, "ioctl", kernel.ioctl)
