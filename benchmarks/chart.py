@@ -18,8 +18,9 @@ from benchmarks.tools.catalog import FLOORS, OURS, TOOLS
 
 def chart(*runs: Run) -> dict[str, Any]:
     """The input of plot.py."""
+    caches = ", ".join(sorted({run.machine["caches"] for run in runs if "caches" in run.machine}))
     return {
-        "title": "Wall time",
+        "title": f"Wall time; caches {caches}" if caches else "Wall time",
         "ours": OURS,
         "panels": [_panel(run, results) for run in runs for results in run.workloads.values()],
     }

@@ -88,6 +88,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "--memory", type=int, default=0, metavar="GIB", help="use a disk in memory of that size instead"
     )
     options.add_argument(
+        "--cold",
+        action="store_true",
+        help="drop the kernel's caches before each operation, as if the day before was long ago",
+    )
+    options.add_argument(
         "--output",
         type=Path,
         help="directory for a JSON file for each workload, and for results.md and results.png, made from all of them",
@@ -125,13 +130,15 @@ def _tools(text: str) -> list[str]:
 def _measure(lab: Lab, arguments: argparse.Namespace) -> result.Run:
     command = shlex.join(["benchmarks/run.py", *sys.argv[1:]])
     run = result.Run(command, arguments.scale, arguments.rounds, result.now(), result.machine(lab.base))
+    if arguments.cold:
+        run.machine["caches"] = "dropped before each operation"
     tools = _available([TOOLS[name] for name in arguments.tools], run.left_out)
     run.versions = {tool.name: tool.version() for tool in tools}
     operations = [Operation(name) for name in arguments.operations]
     for key in arguments.workloads:
         workload = WORKLOADS[key](arguments.scale)
         chosen = [tool for tool in tools if not workload.tools or tool.floor or tool.name in workload.tools]
-        run.workloads[key] = Course(lab, workload, chosen).carry_out(operations, arguments.rounds)
+        run.workloads[key] = Course(lab, workload, chosen, cold=arguments.cold).carry_out(operations, arguments.rounds)
     return run
 
 

@@ -16,6 +16,8 @@ _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 # A server that still works an hour after the client has gone hangs.
 _IDLE_SECONDS = 3600.0
 _LAST_WORDS = 2000
+# Pages and inodes; see drop_caches in the kernel's admin-guide/sysctl/vm.rst.
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 
 class OperationFailedError(Exception):
@@ -63,14 +65,16 @@ class Figures:
         return self.sent + self.received
 
 
-def measure(lab: Lab, commands: Sequence[Command]) -> Figures:
-    """Carry out ``commands`` one after the other.
+def measure(lab: Lab, commands: Sequence[Command], *, cold: bool = False) -> Figures:
+    """Carry out ``commands`` one after the other; ``cold``: with nothing of any file in memory when they begin.
 
     Raises:
         OperationFailedError: one of them failed.
     """
     # What was written before is not to be paid for by whoever comes next.
     subprocess.run(["sync", "--file-system", lab.base], check=True)
+    if cold:
+        _DROP_CACHES.write_text("3", encoding="ascii")
     groups = (lab.client_group, lab.server_group)
     cpu, busy, wire = [group.cpu_seconds() for group in groups], busy_seconds(), lab.wire.count()
     with MemorySampler(lab.processes) as memory:

@@ -46,8 +46,10 @@ def turns(tools: Sequence[T], turn: int) -> list[T]:
 class Course:
     """One workload with all its tools, from empty stores to the pruning of ten generations."""
 
-    def __init__(self, lab: Lab, workload: Workload, tools: Iterable[type[Tool]]) -> None:
+    def __init__(self, lab: Lab, workload: Workload, tools: Iterable[type[Tool]], *, cold: bool = False) -> None:
+        """``cold``: nothing that is measured begins with anything of a file in memory."""
         self._lab = lab
+        self._cold = cold
         self._workload = workload
         self._source = lab.on_client("source")
         # rsnapshot's side of the server comes and reads it.
@@ -115,7 +117,7 @@ class Course:
             for command in commands:
                 run(self._lab, command)
             return
-        figures = measure(self._lab, commands)
+        figures = measure(self._lab, commands, cold=self._cold)
         self.results.samples.setdefault(tool.name, {}).setdefault(operation, []).append(figures)
         self._say(f"{operation} {turn + 1}: {tool.name} {figures.wall:.2f} s")
         if operation is Operation.RESTORE:

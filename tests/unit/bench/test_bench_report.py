@@ -60,6 +60,14 @@ def test_the_picture_shows_tools_and_floor() -> None:
     assert panel["floor"][place] == 0.5
 
 
+def test_a_run_without_anything_in_memory_says_so() -> None:
+    made = run()
+    assert chart.chart(made)["title"] == "Wall time"
+    made.machine["caches"] = "dropped before each operation"
+    assert chart.chart(made)["title"] == "Wall time; caches dropped before each operation"
+    assert "cores 2, caches dropped before each operation" in report.markdown(made)
+
+
 def test_no_name_breaks_a_table() -> None:
     assert all("|" not in name and "," not in name for name in TOOLS)
     assert TOOLS.keys() > FLOORS

@@ -12,7 +12,7 @@ def test_everything_by_default() -> None:
     arguments = parse([])
     assert arguments.tools == list(TOOLS)
     assert arguments.workloads == ["W1", "W2", "W3", "W4"]
-    assert (arguments.scale, arguments.rounds, arguments.memory) == (1.0, 3, 0)
+    assert (arguments.scale, arguments.rounds, arguments.memory, arguments.cold) == (1.0, 3, 0, False)
 
 
 def test_a_choice_keeps_the_order_of_the_tables() -> None:
