@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from sedai.client import send
 from sedai.client.connection import HOST_ALIAS, Connection
+from sedai.client.readahead import ReadAhead
 from sedai.client.scan import LEAST_HOLE, has_holes
 from sedai.core.errors import ProcessError
 
@@ -56,7 +57,13 @@ class Pushing:
         argv = send.push_arguments(
             self._remote_shell, f"{HOST_ALIAS}:/delta/", self._limit_kib, begin.decode("ascii"), sparse=sparse
         )
-        send.push(argv, paths, sent, self._count, top=begin, running=self._running)
+        with ReadAhead(b"/" + begin) as ahead:
+
+            def count(size: int) -> None:
+                ahead.passed()
+                self._count(size)
+
+            send.push(argv, ahead.names(paths), sent, count, top=begin, running=self._running)
         if self._may_be_barred and send.is_barred(sent.complaints):
             raise BarredError
         _judge(sent)

@@ -6,6 +6,7 @@ generation keeps those that were read when it was sent. That holds for as long a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -16,7 +17,7 @@ from pathlib import Path
 from sedai.client import target
 from sedai.client.scan import Problem, signature
 from sedai.client.state import State, write_atomically
-from sedai.core import manifest, wire
+from sedai.core import manifest, prefetch, wire
 from sedai.core.counted import counted
 from sedai.core.manifest import Entry, LinkGroup
 from sedai.core.progress import Reporter
@@ -77,19 +78,20 @@ def compare(
 ) -> Iterator[Problem]:
     """The ``chosen`` files of ``lines`` that have other bytes now; those whose stat changed are not looked at."""
     read: dict[LinkGroup, bytes] = {}
-    for number, line in enumerate(lines):
-        if not number & 0x3FF:
-            advance(number)
-        if line.split(b"\t", 2)[1] != b"f":
-            continue
-        entry = manifest.decode(line)
-        if not chosen(entry) or not _is_untouched(entry.path, line, root):
-            continue
+
+    def begin(item: tuple[Entry, bytes]) -> int | None:
+        entry, _ = item
+        if entry.link_group not in read:
+            with contextlib.suppress(OSError):  # tried again, and told, when it is read
+                return _open_anew(root + entry.path)
+        return None
+
+    for (entry, line), descriptor in prefetch.opened(_untouched(lines, chosen, advance, root), begin):
         group = entry.link_group
         found = read.get(group) if group else None
         if found is None:
             try:
-                found = _read_from_disk(root + entry.path)
+                found = _read_from_disk(root + entry.path, descriptor)
             except OSError as error:
                 if _is_untouched(entry.path, line, root):
                     yield Problem("rotten", entry.path, f"it can't be read: {error.strerror}")
@@ -100,6 +102,18 @@ def compare(
                 read[group] = found
         if found != entry.xxh128 and _is_untouched(entry.path, line, root):
             yield _rotten(entry, found)
+
+
+def _untouched(
+    lines: Iterator[bytes], chosen: Callable[[Entry], bool], advance: Callable[[int], None], root: bytes
+) -> Iterator[tuple[Entry, bytes]]:
+    for number, line in enumerate(lines):
+        if not number & 0x3FF:
+            advance(number)
+        if line.split(b"\t", 2)[1] == b"f":
+            entry = manifest.decode(line)
+            if chosen(entry) and _is_untouched(entry.path, line, root):
+                yield entry, line
 
 
 def sent_rotten(lines: Sequence[bytes], digests: Mapping[bytes, bytes]) -> dict[bytes, Problem]:
@@ -130,15 +144,24 @@ def _is_untouched(path: bytes, line: bytes, root: bytes) -> bool:
     return found is not None and line.startswith(found)
 
 
-def _read_from_disk(path: bytes) -> bytes:
-    """The XXH128 of what lies on the disk: without what the kernel still has of it in memory."""
+def _open_anew(path: bytes) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    prefetch.anew(descriptor)
+    return descriptor
+
+
+def _read_from_disk(path: bytes, begun: int | None) -> bytes:
+    """The XXH128 of what lies on the disk at ``path``: without what the kernel still had of it in memory.
+
+    ``begun``: a descriptor of it, if there is one.
+    """
+    descriptor = _open_anew(path) if begun is None else begun
     try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return target.digest(path)
+        return target.digest(descriptor)
     finally:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
+        prefetch.forget(descriptor)
+        if begun is None:
+            os.close(descriptor)
 
 
 def read_notes(path: Path) -> Notes:

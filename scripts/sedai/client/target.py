@@ -207,10 +207,10 @@ def _xxh128(path: bytes, status: os.stat_result) -> bytes:
         os.chmod(path, st.S_IMODE(status.st_mode))
 
 
-def digest(path: bytes) -> bytes:
-    """The XXH128 of the file at ``path``, hexadecimal."""
+def digest(at: bytes | int) -> bytes:
+    """The XXH128 of the file at a path, or behind a descriptor from its position on, hexadecimal."""
     found = xxhash.xxh3_128()
-    with open(path, "rb", buffering=0) as stream:
+    with open(at, "rb", buffering=0, closefd=not isinstance(at, int)) as stream:
         while chunk := stream.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest().encode()

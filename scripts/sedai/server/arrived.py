@@ -13,7 +13,7 @@ import stat as st
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from sedai.core import manifest, wire
+from sedai.core import manifest, prefetch, wire
 from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
 from sedai.server.stored import TO_READ, Digests, Stored, digest_open, is_being_written, read_stored
@@ -63,25 +63,32 @@ class Plain(NamedTuple):
 class Arrived:
     """Checks the entries of one delta, in walk order."""
 
-    def __init__(self, delta: Beneath) -> None:
+    def __init__(self, delta: Beneath, ahead: Beneath) -> None:
+        """``ahead``: the delta once more, for what is opened before its turn; neither goes back and forth then."""
         self._delta = delta
+        self._ahead = ahead
         self._device = delta.device
         self._linked: dict[int, _Linked] = {}
 
-    def plain(self, path: bytes, fields: list[bytes]) -> Plain | None:
-        """The file at ``path``, where it has one name and is just what ``fields`` of its line say.
-
-        Most files are. None where it is not: :meth:`check` then tells what is wrong, if anything is.
-        """
+    def begin(self, path: bytes, fields: list[bytes]) -> int | None:
+        """Open what is at ``path`` for :meth:`plain`, if ``fields`` of its line are those of a file with one name."""
         if not _is_of_a_plain_file(path, fields):
             return None
         try:
-            directory, name = self._delta.parent(path)
+            directory, name = self._ahead.parent(path)
             descriptor = os.open(name, TO_READ, dir_fd=directory)
-            try:
-                return self._plain(descriptor, fields)
-            finally:
-                os.close(descriptor)
+        except OSError:
+            return None
+        prefetch.advise(descriptor)
+        return descriptor
+
+    def plain(self, descriptor: int, fields: list[bytes]) -> Plain | None:
+        """The file behind ``descriptor``, where it has one name and is just what ``fields`` of its line say.
+
+        Most files are. None where it is not: :meth:`check` then tells what is wrong, if anything is.
+        """
+        try:
+            return self._plain(descriptor, fields)
         except (OSError, IntegrityError):
             return None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from sedai.core import manifest, workers
+from sedai.core import manifest, prefetch, workers
 from sedai.core.wire import Change
 from sedai.server.arrived import Arrived, Identity
 
@@ -73,7 +73,7 @@ class Checking:
         changes = itertools.chain(first, changes)
         crew = workers.count() if len(first) == _WORTH_WORKERS or sum(map(_bytes, first)) > _WORTH_WORKERS_BYTES else 0
         if not crew:
-            yield from ((change, self._look(change)) for change in changes)
+            yield from self._look_at_each(changes)
             return
         under_way: deque[list[Change]] = deque()
 
@@ -88,17 +88,24 @@ class Checking:
 
     def _look_at_piece(self, piece: list[_Asked]) -> list[_Told | None]:
         """What a worker does. None: the inode has further names, which only a process that sees all of them can judge."""
-        looked = (self._look(Change(*change)) for change in piece)
-        return [None if self._arrived.forget_linked() else _to_tell(found) for found in looked]
+        looked = self._look_at_each(Change(*change) for change in piece)
+        return [None if self._arrived.forget_linked() else _to_tell(found) for _, found in looked]
+
+    def _look_at_each(self, changes: Iterable[Change]) -> Iterator[tuple[Change, _Found]]:
+        with_fields = ((change, change.line.split(b"\t") if change.line else []) for change in changes)
+        for (change, fields), descriptor in prefetch.opened(with_fields, self._begin):
+            plainly = None if descriptor is None else self._look_plainly(descriptor, fields)
+            yield change, plainly or self._look(change)
+
+    def _begin(self, asked: tuple[Change, list[bytes]]) -> int | None:
+        change, fields = asked
+        return None if change.unstable else self._arrived.begin(change.path, fields)
 
     def _look(self, change: Change) -> _Found:
-        if change.line is None:
-            return _Found(None)
-        return self._look_plainly(change, change.line) or self._look_closely(change, change.line)
+        return self._look_closely(change, change.line) if change.line is not None else _Found(None)
 
-    def _look_plainly(self, change: Change, line: bytes) -> _Found | None:
-        fields = line.split(b"\t")
-        plain = None if change.unstable else self._arrived.plain(change.path, fields)
+    def _look_plainly(self, descriptor: int, fields: list[bytes]) -> _Found | None:
+        plain = self._arrived.plain(descriptor, fields)
         if plain is None:
             return None
         fields[manifest.CRC32] = plain.crc32

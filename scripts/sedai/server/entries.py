@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sedai.core import manifest, wire
+from sedai.core import manifest, prefetch, wire
 from sedai.core.errors import IntegrityError
-from sedai.server.stored import TO_READ, Digests, read_stored
+from sedai.server.stored import TO_READ, Digests, digest_open, read_stored
 
 
 class Problem(NamedTuple):
@@ -87,50 +87,57 @@ class Looked:
 class Entries:
     """Looks at pieces. ``full``: the bytes of files too, of those for whose inode ``reads`` says so.
 
-    ``read``: how, from a descriptor and with the size that is expected.
+    ``from_disk``: what lies on the disk counts, and nothing of it that was in memory before; nor is it left there.
     """
 
-    def __init__(self, *, full: bool, reads: Callable[[int], bool], read: Callable[[int, int], Digests]) -> None:
+    def __init__(self, *, full: bool, reads: Callable[[int], bool], from_disk: bool = False) -> None:
         self._full = full
         self._reads = reads
-        self._digest = read
+        self._from_disk = from_disk
         # Of files that have several names on the client, and so in one generation.
         self._read: dict[int, Digests] = {}
 
     def look(self, piece: Piece) -> Looked:
         """All problems of a piece whose directories were listed, and what was read for it."""
         looked = Looked(piece.listed, piece.listed.problems)
-        for line, inode in zip(piece.lines, piece.inodes, strict=True):
-            fields = line.split(b"\t")
-            place = piece.root + b"/" + manifest.unescape(fields[0])
-            if not self._is_plainly_well(place, fields, inode, looked):
+        for (line, place, fields, inode), descriptor in prefetch.opened(_lines(piece), self._begin):
+            if not self._is_plainly_well(descriptor, place, fields, inode, looked):
                 looked.problems += self._closer(piece.generation, place, manifest.decode(line), inode, looked)
         return looked
 
-    def _is_plainly_well(self, place: bytes, fields: list[bytes], inode: int, looked: Looked) -> bool:
-        """Whether a directory, or a file with one name, is as ``fields`` say; where it is not, a closer look tells how."""
-        kind = fields[manifest.KIND]
-        if kind != b"d" and (kind != b"f" or fields[manifest.NLINK] != b"1"):
-            return False
+    def _begin(self, line: _Line) -> int | None:
+        """Open a file whose bytes may be to be read: its path is looked up only once, which is most of what a small one costs."""
+        _, place, fields, inode = line
+        if not (self._full and _is_plain_file(fields)):
+            return None
         try:
-            if self._full and kind == b"f":
-                return self._is_read_well(place, fields, inode, looked)
-            return _is_as_told(place, fields, inode, os.lstat(place))
-        except (OSError, IntegrityError):
-            return False
+            descriptor = os.open(place, TO_READ)
+        except OSError:
+            return None  # the closer look tells
+        if not inode or self._reads(inode):
+            self._prepare(descriptor)
+        return descriptor
 
-    def _is_read_well(self, place: bytes, fields: list[bytes], inode: int, looked: Looked) -> bool:
-        """Of a file whose bytes may be to be read too: its path is looked up only once, which is most of what a small one costs."""
-        descriptor = os.open(place, TO_READ)
+    def _is_plainly_well(
+        self, descriptor: int | None, place: bytes, fields: list[bytes], inode: int, looked: Looked
+    ) -> bool:
+        """Whether a directory, or a file with one name, is as ``fields`` say; where it is not, a closer look tells how."""
         try:
-            stat = os.fstat(descriptor)
-            if not _is_as_told(descriptor, fields, inode, stat):
-                return False
-            if not self._reads(stat.st_ino):
-                return True
-            digests = self._digest(descriptor, stat.st_size)
-        finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                return self._is_read_well(descriptor, fields, inode, looked)
+            if fields[manifest.KIND] == b"d" or (not self._full and _is_plain_file(fields)):
+                return _is_as_told(place, fields, inode, os.lstat(place))
+        except (OSError, IntegrityError):
+            pass
+        return False
+
+    def _is_read_well(self, descriptor: int, fields: list[bytes], inode: int, looked: Looked) -> bool:
+        stat = os.fstat(descriptor)
+        if not _is_as_told(descriptor, fields, inode, stat):
+            return False
+        if not self._reads(stat.st_ino):
+            return True
+        digests = self._digest(descriptor, stat.st_size)
         if digests.crc32 != fields[manifest.CRC32] or digests.xxh128 != fields[manifest.XXH128]:
             return False
         looked.read_files += 1
@@ -192,6 +199,7 @@ class Entries:
             try:
                 descriptor = os.open(place, TO_READ)
                 try:
+                    self._prepare(descriptor)
                     digests = self._digest(descriptor, stat.st_size)
                 finally:
                     os.close(descriptor)
@@ -206,6 +214,30 @@ class Entries:
             yield problem("content", f"CRC32 {entry.crc32.decode()}", f"CRC32 {digests.crc32.decode()}")
         elif digests.xxh128 != entry.xxh128:
             yield problem("content", f"XXH128 {entry.xxh128.decode()}", f"XXH128 {digests.xxh128.decode()}")
+
+    def _prepare(self, descriptor: int) -> None:
+        (prefetch.anew if self._from_disk else prefetch.advise)(descriptor)
+
+    def _digest(self, descriptor: int, expected: int) -> Digests:
+        digests = digest_open(descriptor, expected)
+        if self._from_disk:
+            prefetch.forget(descriptor)
+        return digests
+
+
+# A line of the manifest, where what it names lies, the fields of the line, and the inode that the directory names for it.
+_Line = tuple[bytes, bytes, list[bytes], int]
+
+
+def _lines(piece: Piece) -> Iterator[_Line]:
+    for line, inode in zip(piece.lines, piece.inodes, strict=True):
+        fields = line.split(b"\t")
+        yield line, piece.root + b"/" + manifest.unescape(fields[0]), fields, inode
+
+
+def _is_plain_file(fields: list[bytes]) -> bool:
+    """Whether it is a file with one name."""
+    return fields[manifest.KIND] == b"f" and fields[manifest.NLINK] == b"1"
 
 
 def _is_as_told(at: bytes | int, fields: list[bytes], inode: int, stat: os.stat_result) -> bool:

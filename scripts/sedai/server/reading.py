@@ -14,7 +14,7 @@ import stat as st
 from collections.abc import Iterator
 from typing import IO
 
-from sedai.core import manifest, wire
+from sedai.core import manifest, prefetch, wire
 from sedai.core.beneath import Beneath
 from sedai.core.errors import UsageError
 from sedai.server.stored import STAT_ATTRIBUTE
@@ -32,11 +32,17 @@ def answers(tree: Beneath, requests: IO[bytes]) -> Iterator[bytes]:
     """
     block: list[bytes] = []
     size = 0
-    while line := requests.readline(wire.LONGEST_LINE):
-        path = manifest.unescape(line[:-1])
-        if line[-1:] != b"\n" or not manifest.is_safe(path):
-            raise UsageError(f"Not a path of a tree: {line[:80]!r}.")
-        block += _answer(tree, path)
+
+    def begin(path: bytes) -> int | None:
+        try:
+            descriptor = tree.open(path)
+        except OSError:
+            return None
+        prefetch.advise(descriptor)
+        return descriptor
+
+    for _, descriptor in prefetch.opened(_paths(requests), begin):
+        block += _answer(descriptor)
         size += len(block[-1])
         if size > _BLOCK_BYTES or len(block) > _BLOCK_BYTES >> 6:
             yield b"".join(block)
@@ -44,10 +50,16 @@ def answers(tree: Beneath, requests: IO[bytes]) -> Iterator[bytes]:
     yield b"".join(block)
 
 
-def _answer(tree: Beneath, path: bytes) -> tuple[bytes, ...]:
-    try:
-        descriptor = tree.open(path)
-    except OSError:
+def _paths(requests: IO[bytes]) -> Iterator[bytes]:
+    while line := requests.readline(wire.LONGEST_LINE):
+        path = manifest.unescape(line[:-1])
+        if line[-1:] != b"\n" or not manifest.is_safe(path):
+            raise UsageError(f"Not a path of a tree: {line[:80]!r}.")
+        yield path
+
+
+def _answer(descriptor: int | None) -> tuple[bytes, ...]:
+    if descriptor is None:
         return (_OTHERWISE,)
     try:
         stat = os.fstat(descriptor)
@@ -60,6 +72,4 @@ def _answer(tree: Beneath, path: bytes) -> tuple[bytes, ...]:
         content = os.read(descriptor, stat.st_size)  # a buffer of more would take longer to make than to fill
     except OSError:
         return (_OTHERWISE,)
-    finally:
-        os.close(descriptor)
     return b"%d\n" % len(content), content

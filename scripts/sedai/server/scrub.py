@@ -25,7 +25,6 @@ from sedai.server.config import ServerConfig
 from sedai.server.judge import Finding
 from sedai.server.notebook import directory, read_json, write_json
 from sedai.server.store import ClientStore
-from sedai.server.stored import Digests, digest_open
 
 _DAY = 86400.0
 # A night may start later than the one before by so much without anything counting as overdue.
@@ -177,7 +176,7 @@ def _client(store: ClientStore, client: str, outcome: Outcome, days: int, suspec
         outcome.read_files = files_before + tally.read_files
         outcome.read_bytes = bytes_before + tally.read_bytes
 
-    verifier = verify.Verifier(store, "full", note, reads=reads, read=_read_from_disk)
+    verifier = verify.Verifier(store, "full", note, reads=reads, from_disk=True)
     found: list[tuple[int, entries.Problem]] = []
     names = []
     # The newest first: what is rotten there is marked to be sent again, and that is most urgent.
@@ -225,12 +224,3 @@ def _inode(path: bytes) -> int:
     except OSError:
         return 0
     return stat.st_ino if st.S_ISREG(stat.st_mode) else 0
-
-
-def _read_from_disk(descriptor: int, expected: int) -> Digests:
-    """The digests of what lies on the disk: without what the kernel still has of it in memory, before and after."""
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        return digest_open(descriptor, expected)
-    finally:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -123,7 +123,8 @@ def seal(
         flushing = start(["sync", "-f", str(store.delta)])
         threading.Thread(target=flushing.wait, daemon=True).start()  # nobody waits for it where there is no generation
         delta = stack.enter_context(Beneath(store.delta))
-        checking = Checking(Arrived(delta), answer, progress)
+        ahead_of_it = stack.enter_context(Beneath(store.delta))
+        checking = Checking(Arrived(delta, ahead_of_it), answer, progress)
         compared = anomaly.Compared(base_record.files if base_record else 0)
         kept = stack.enter_context(Kept(delta, store.tree(base))) if base else None
         sharing = Sharing(delta, store.tree(base) if base else None, staging / "shared")

@@ -17,7 +17,7 @@ from sedai.server import known
 from sedai.server.entries import Entries, Listed, Looked, Piece, Problem, Tally
 from sedai.server.listing import Listing, Seen, list_directories, surplus
 from sedai.server.store import MANIFEST, NOTE, ClientStore
-from sedai.server.stored import Digests, digest_open, sha256
+from sedai.server.stored import sha256
 
 LEVELS = ("quick", "full")
 _PIECE = 500
@@ -37,11 +37,11 @@ class Verifier:
         progress: Callable[[Tally], None],
         *,
         reads: Callable[[int], bool] = lambda inode: True,
-        read: Callable[[int, int], Digests] = digest_open,
+        from_disk: bool = False,
     ) -> None:
-        """``reads``: whether the full check reads the file with this inode; ``read``: how (see :class:`Entries`)."""
+        """``reads``: whether the full check reads the file with this inode; ``from_disk``: see :class:`Entries`."""
         self._store = store
-        self._entries = Entries(full=level == "full", reads=reads, read=read)
+        self._entries = Entries(full=level == "full", reads=reads, from_disk=from_disk)
         self._progress = progress
         self._seen = Seen()
         self.tally = Tally()

@@ -177,7 +177,7 @@ def test_what_was_changed_is_not_rot(pair: Pair, rotting: Rotting) -> None:
 
 
 def test_a_file_that_can_not_be_read_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(path: bytes) -> bytes:
+    def broken(path: bytes, begun: int | None) -> bytes:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(rehash, "_read_from_disk", broken)

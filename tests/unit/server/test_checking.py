@@ -41,7 +41,7 @@ def checked(store: ClientStore, changes: list[Change]) -> tuple[list[CheckedChan
     answers: list[bytes] = []
     ordered = sorted(changes, key=lambda change: manifest.order(change.path))
     with Beneath(store.delta) as delta:
-        check = Checking(Arrived(delta), answers.append, lambda number: None)
+        check = Checking(Arrived(delta, delta), answers.append, lambda number: None)
         return list(check.check(iter(ordered))), answers, check.read_bytes
 
 

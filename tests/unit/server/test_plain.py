@@ -34,7 +34,14 @@ def fields_of(store: ClientStore, name: str = NAME) -> list[bytes]:
 
 def plain(store: ClientStore, fields: list[bytes], name: str = NAME) -> Plain | None:
     with Beneath(store.delta) as delta:
-        return Arrived(delta).plain(os.fsencode(name), fields)
+        arrived = Arrived(delta, delta)
+        descriptor = arrived.begin(os.fsencode(name), fields)
+        if descriptor is None:
+            return None
+        try:
+            return arrived.plain(descriptor, fields)
+        finally:
+            os.close(descriptor)
 
 
 @pytest.mark.parametrize("size", [0, 10, 5 << 20])
@@ -50,7 +57,7 @@ def test_a_plain_file_is_what_a_close_look_finds(store: ClientStore, size: int, 
     found = plain(store, fields)
     assert found is not None
     with Beneath(store.delta) as delta:
-        checked = Arrived(delta).check(manifest.decode(b"\t".join(fields)), unstable=False)
+        checked = Arrived(delta, delta).check(manifest.decode(b"\t".join(fields)), unstable=False)
     assert (found.crc32, found.identity, found.read) == (checked.entry.crc32, checked.identity, checked.read)
     assert found.read == size
 
@@ -178,7 +185,7 @@ def test_what_is_no_plain_file_is_refused_by_the_close_look(
     plant(store.delta / NAME)
     assert plain(store, fields) is None
     with Beneath(store.delta) as delta, pytest.raises(IntegrityError, match=words):
-        Arrived(delta).check(manifest.decode(b"\t".join(fields)), unstable=False)
+        Arrived(delta, delta).check(manifest.decode(b"\t".join(fields)), unstable=False)
 
 
 def test_a_file_with_a_second_name_is_left_to_the_close_look(store: ClientStore) -> None:

@@ -22,6 +22,7 @@ from sedai.server.config import ClientRules, ServerConfig, Watch
 from sedai.server.notebook import read_json, write_json
 from sedai.server.scrub import Notes, due, scrub, share, with_shares
 from sedai.server.store import ClientStore
+from sedai.server.stored import digest_open
 
 LOG = logging.getLogger("test")
 DAY = 86400.0
@@ -88,13 +89,13 @@ def test_each_inode_is_read_once_a_week_and_only_once(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    genuine = scrub.__globals__["digest_open"]
+    genuine = digest_open
 
     def digest(descriptor: int, expected: int) -> object:
         read.append(os.fstat(descriptor).st_ino)
         return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
+    monkeypatch.setattr("sedai.server.entries.digest_open", digest)
     every = {path.stat().st_ino for path in store.root.glob("generations/*/tree/s/*")}
     assert len(every) == FILES + 2
     run = nights(config, monkeypatch)
@@ -142,14 +143,14 @@ def test_rot_is_found_within_a_week_and_named_with_all_its_generations(
 def test_what_the_disk_can_not_read_any_more_is_sent_again(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest_open"]
+    genuine = digest_open
 
     def digest(descriptor: int, expected: int) -> object:
         if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/s/07"):
             raise OSError(5, "Input/output error")
         return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
+    monkeypatch.setattr("sedai.server.entries.digest_open", digest)
     [finding] = scrub(replace(config, watch=replace(config.watch, scrub_days=1)), LOG).findings
     first, second = map(str, store.generations())
     assert finding.figures["lines"] == (
@@ -234,7 +235,7 @@ def test_everything_else_is_found_on_the_way(config: ServerConfig, store: Client
 def test_a_generation_that_is_being_read_is_not_pruned_and_the_lock_of_the_backup_is_free(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest_open"]
+    genuine = digest_open
     seen: list[bool] = []
 
     def digest(descriptor: int, expected: int) -> object:
@@ -243,7 +244,7 @@ def test_a_generation_that_is_being_read_is_not_pruned_and_the_lock_of_the_backu
             seen.append(used.count(True) == 1)
         return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
+    monkeypatch.setattr("sedai.server.entries.digest_open", digest)
     scrub(config, LOG)
     assert seen
     assert all(seen)
@@ -252,7 +253,7 @@ def test_a_generation_that_is_being_read_is_not_pruned_and_the_lock_of_the_backu
 def test_a_generation_that_is_pruned_meanwhile_is_passed_over(
     config: ServerConfig, store: ClientStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    genuine = scrub.__globals__["digest_open"]
+    genuine = digest_open
     oldest = store.generations()[0]
 
     def digest(descriptor: int, expected: int) -> object:
@@ -260,7 +261,7 @@ def test_a_generation_that_is_pruned_meanwhile_is_passed_over(
             store.directory(oldest).rename(tmp_path / "pruned")
         return genuine(descriptor, expected)
 
-    monkeypatch.setattr("sedai.server.scrub.digest_open", digest)
+    monkeypatch.setattr("sedai.server.entries.digest_open", digest)
     assert scrub(config, LOG).findings == []
 
 
@@ -284,7 +285,7 @@ def test_one_that_is_killed_begins_again(
     config: ServerConfig, store: ClientStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("sedai.server.scrub.digest_open", lambda descriptor, expected: 1 / 0)
+        patched.setattr("sedai.server.entries.digest_open", lambda descriptor, expected: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             scrub(config, LOG)
     assert scrub(config, LOG).shares == (0,)

@@ -16,7 +16,6 @@ from sedai.core import lock, manifest, workers
 from sedai.server import listing, verify
 from sedai.server.entries import Entries, Piece, Problem
 from sedai.server.store import ClientStore
-from sedai.server.stored import digest_open
 
 NAMES = [f"s/{directory}/{number:02d}" for directory in "ab" for number in range(40)]
 ENTRIES = len(NAMES) + 3
@@ -75,7 +74,7 @@ def alone(store: ClientStore, number: int) -> set[tuple[int, str, str]]:
             place = os.path.join(above, name)
             there[place[len(root) + 1 :]] = os.path.isdir(place) and not os.path.islink(place)
     found = {("added", path) for path in there.keys() - entries.keys() - {b""}}
-    look = Entries(full=True, reads=lambda inode: True, read=digest_open).look
+    look = Entries(full=True, reads=lambda inode: True).look
     for path, line in entries.items():
         if path in there:
             piece = Piece(str(generation), root, lines=[line], inodes=[0])
