@@ -18,9 +18,8 @@ from benchmarks.tools.catalog import FLOORS, OURS, TOOLS
 
 def chart(*runs: Run) -> dict[str, Any]:
     """The input of plot.py."""
-    caches = ", ".join(sorted({run.machine["caches"] for run in runs if "caches" in run.machine}))
     return {
-        "title": f"Wall time; caches {caches}" if caches else "Wall time",
+        "title": "Wall time",
         "ours": OURS,
         "panels": [_panel(run, results) for run in runs for results in run.workloads.values()],
     }
@@ -37,7 +36,8 @@ def _panel(run: Run, results: Results) -> dict[str, Any]:
     }
     return {
         "title": f"{results.workload}: {results.title} ({results.files:,} files, {results.bytes / 1e6:,.0f} MB; "
-        + ("one round)" if run.rounds == 1 else f"median of {run.rounds} rounds)"),
+        + ("one round" if run.rounds == 1 else f"median of {run.rounds} rounds")
+        + (f"; caches {run.machine['caches']})" if "caches" in run.machine else ")"),
         "operations": [TITLES[operation] for operation in measured],
         "bars": bars,
         "floor": [ratio.other_seconds if ratio else None for ratio in floors],

@@ -13,11 +13,12 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def is_cached(path: Path) -> bool:
-    """Whether the first page of the file at ``path`` is in memory. See mincore(2)."""
+def is_cached(path: Path, offset: int = 0) -> bool:
+    """Whether the page at ``offset`` of the file at ``path`` is in memory. See mincore(2)."""
+    offset -= offset % mmap.PAGESIZE
     descriptor = os.open(path, os.O_RDWR)
     try:
-        with mmap.mmap(descriptor, mmap.PAGESIZE) as mapped:
+        with mmap.mmap(descriptor, mmap.PAGESIZE, offset=offset) as mapped:
             resident = (ctypes.c_ubyte * 1)()
             begin = ctypes.c_char.from_buffer(mapped)
             failed = _LIBC.mincore(ctypes.byref(begin), ctypes.c_size_t(mmap.PAGESIZE), resident)

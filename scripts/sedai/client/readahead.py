@@ -1,7 +1,8 @@
 """Read-ahead: small files are brought from the disk before rsync comes to them.
 
 rsync opens one file after the other and waits for the disk each time, which is most of a first backup where the files were not
-read lately. This goes before it, in the same order, and tells the kernel to read. Nothing is lost where it guesses wrong.
+read lately. This goes before it, in the same order, and tells the kernel to read. Nothing is lost where it guesses wrong. What it
+opens may be another file by then, as it may for rsync: nothing of it is read here.
 """
 
 from __future__ import annotations
@@ -16,22 +17,24 @@ from typing import Self
 
 from sedai.core import prefetch
 
-# So many files before the one that rsync reported last.
-_AHEAD = 1000
+# So many files before the one that rsync reported last: a moment for rsync, and not much memory.
+_AHEAD = 500
 # Of so many files one is looked at: where it is in memory, so are the others.
 _SAMPLE = 32
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class ReadAhead:
-    """Of one run of rsync over names below the directory ``root``. A context manager: what it does ends with it."""
+    """Of one run of rsync over names below the directory ``root``. A context manager: nothing more is opened behind its end.
+
+    Nobody waits for it, as a file system that hangs may keep it for ever.
+    """
 
     def __init__(self, root: bytes) -> None:
         self._root = root
         self._changed = threading.Condition()
         self._passed = 0
         self._over = False
-        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -42,19 +45,15 @@ class ReadAhead:
         with self._changed:
             self._over = True
             self._changed.notify()
-        if self._thread is not None:
-            self._thread.join()
 
     def names(self, names: Iterable[bytes]) -> Iterator[bytes]:
-        """``names``, each as it is; behind the last one, when rsync has them all, the reading begins."""
+        """``names``, each as it is; behind the last one the reading begins, as rsync sends nothing before it has them all."""
         noted = []
         for name in names:
             noted.append(name)
             yield name
-        with self._changed:
-            if not self._over:
-                self._thread = threading.Thread(target=self._read, args=(noted,), daemon=True)
-                self._thread.start()
+        with contextlib.suppress(RuntimeError):  # no more threads can be had
+            threading.Thread(target=self._read, args=(noted,), name="read-ahead", daemon=True).start()
 
     def passed(self) -> None:
         """rsync is done with one more file."""
@@ -67,8 +66,10 @@ class ReadAhead:
         for number, place in enumerate(files(self._root, sorted(names, key=rsync_order))):
             if not self._wait(number):
                 return
-            if (cold or not number % _SAMPLE) and self._passed <= number:
-                cold = _advised(place, look=not number % _SAMPLE)
+            look = not number % _SAMPLE
+            if (cold or look) and self._passed <= number:
+                was_cold = _advise(place, look=look)
+                cold = cold if was_cold is None else was_cold
 
     def _wait(self, number: int) -> bool:
         """Until rsync comes near the file with this ``number``; whether it still goes on."""
@@ -91,8 +92,9 @@ def rsync_order(name: bytes) -> bytes:
 def files(root: bytes, names: Iterable[bytes]) -> Iterator[bytes]:
     """The regular files that ``names`` below ``root`` stand for: with a slash at the end all that are in a directory.
 
-    What can't be looked at is passed over.
+    What can't be looked at is passed over; of several names of one file that come by themselves one is told, as rsync does.
     """
+    told: set[tuple[int, int]] = set()
     for name in names:
         place = root + name
         with contextlib.suppress(OSError):
@@ -100,17 +102,27 @@ def files(root: bytes, names: Iterable[bytes]) -> Iterator[bytes]:
                 with os.scandir(place) as found:
                     inside = sorted(entry.name for entry in found if entry.is_file(follow_symlinks=False))
                 yield from (place + each for each in inside)
-            elif st.S_ISREG(os.lstat(place).st_mode):  # to open a device may do something
-                yield place
+                continue
+            stat = os.lstat(place)
+            if not st.S_ISREG(stat.st_mode) or (stat.st_dev, stat.st_ino) in told:
+                continue  # to open a device may do something
+            if stat.st_nlink > 1:
+                told.add((stat.st_dev, stat.st_ino))
+            yield place
 
 
-def _advised(place: bytes, *, look: bool) -> bool:
-    """Have the file at ``place`` read; with ``look`` only where it is not in memory. Whether it was."""
+def _advise(place: bytes, *, look: bool) -> bool | None:
+    """Have the file at ``place`` read; with ``look`` only where it is not in memory.
+
+    Whether it was to be read; None where that tells nothing of other files.
+    """
     try:
         descriptor = os.open(place, _OPEN)
     except OSError:
-        return True
+        return None
     try:
+        if os.fstat(descriptor).st_size == 0:
+            return None
         if look and prefetch.is_in_memory(descriptor):
             return False
         prefetch.advise(descriptor)

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 # Far enough for a disk that answers many at once; each is a descriptor that is open meanwhile.
 _FILES = 64
-# Further into a file the kernel reads ahead by itself.
-_MOST_BYTES = 1 << 20
+# Further into a file the kernel reads ahead by itself. What is asked for and not read yet takes memory from others.
+_MOST_BYTES = 1 << 18
 
 T = TypeVar("T")
 
@@ -55,12 +55,14 @@ def advise(descriptor: int) -> None:
 
 
 def is_in_memory(descriptor: int) -> bool:
-    """Whether the beginning of the file behind ``descriptor`` can be read without the disk, as far as can be told."""
+    """Whether the beginning of the file behind ``descriptor``, which is not empty, can be read without the disk.
+
+    Where it can't, the kernel may begin to read it. False where the file system can't tell.
+    """
     try:
-        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
-    except OSError:  # among them EAGAIN; and not every file system can tell
+        return os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT) > 0
+    except OSError:  # among them EAGAIN
         return False
-    return True
 
 
 def anew(descriptor: int) -> None:

@@ -7,13 +7,14 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from gate_pair import Pair
 from page_cache import disk_directory, drop, is_cached
 
-from sedai.client import readahead
+from sedai.client import pushing, readahead
 from sedai.client.readahead import ReadAhead, files, rsync_order
 
 
@@ -81,13 +82,13 @@ def test_it_stays_a_way_ahead_of_rsync_and_no_more(on_disk: Path, monkeypatch: p
 def test_what_is_in_memory_is_hardly_looked_at(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = make(on_disk, 200, warm=True)
     looked: list[bytes] = []
-    genuine = readahead._advised
+    genuine = readahead._advise
 
-    def advised(place: bytes, *, look: bool) -> bool:
+    def advise(place: bytes, *, look: bool) -> bool | None:
         looked.append(place)
         return genuine(place, look=look)
 
-    monkeypatch.setattr(readahead, "_advised", advised)
+    monkeypatch.setattr(readahead, "_advise", advise)
     with ReadAhead(os.fsencode(on_disk) + b"/") as ahead:
         list(ahead.names(names))
         wait_until(lambda: len(looked) >= 7)
@@ -119,32 +120,119 @@ def test_only_regular_files_are_ever_opened(tmp_path: Path) -> None:
     assert list(files(root, names)) == [root + b"dir/file", root + b"file"]
 
 
-def test_what_vanishes_or_is_barred_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_bytes(b"x")
+def test_of_a_large_file_only_the_beginning_is_read(on_disk: Path) -> None:
+    """Some hundreds of photos at once would take the memory from everybody else."""
+    (on_disk / "photo").write_bytes(os.urandom(8 << 20))
+    drop(on_disk / "photo")
+    with ReadAhead(os.fsencode(on_disk) + b"/") as ahead:
+        list(ahead.names([b"photo"]))
+        assert wait_until(lambda: is_cached(on_disk / "photo"))
+        time.sleep(0.3)
+    assert is_cached(on_disk / "photo", (1 << 18) - 1)
+    assert not is_cached(on_disk / "photo", 4 << 20)
+
+
+def test_names_of_one_file_are_one_as_rsync_reports_them(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    for name in ("b", "c"):
+        os.link(tmp_path / "a", tmp_path / name)
+    (tmp_path / "d").write_bytes(b"x")
+    root = os.fsencode(tmp_path) + b"/"
+    assert list(files(root, [b"a", b"b", b"c", b"d"])) == [root + b"a", root + b"d"]
+
+
+def test_an_empty_file_says_nothing_of_the_others(on_disk: Path) -> None:
+    names = make(on_disk, 20, warm=False)
+    (on_disk / ".gitkeep").touch()
+    with ReadAhead(os.fsencode(on_disk) + b"/") as ahead:
+        list(ahead.names([b".gitkeep", *names]))
+        assert wait_until(lambda: all(is_cached(on_disk / os.fsdecode(name)) for name in names))
+
+
+@pytest.mark.parametrize("failure", [PermissionError(13, "Permission denied"), FileNotFoundError(2, "No such file")])
+def test_what_can_not_be_opened_is_passed_over(
+    on_disk: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError
+) -> None:
+    names = make(on_disk, 20, warm=False)
+    refused: list[bytes] = []
     genuine = os.open
 
-    def failing(path: bytes, flags: int, *more: int) -> int:
-        if path.endswith(b"/gone"):
-            raise PermissionError(13, "Permission denied")
+    def failing(path: bytes | Path, flags: int, *more: int) -> int:
+        if isinstance(path, bytes) and path.endswith(b"/0000"):
+            refused.append(path)
+            raise failure
         return genuine(path, flags, *more)
 
     monkeypatch.setattr("sedai.client.readahead.os.open", failing)
-    (tmp_path / "gone").write_bytes(b"x")
+    with ReadAhead(os.fsencode(on_disk) + b"/") as ahead:
+        list(ahead.names(names))
+        assert wait_until(lambda: refused != [] and is_cached(on_disk / "0019"))
+
+
+def test_nobody_waits_for_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rsync can be killed there; this thread can't be."""
+    (tmp_path / "file").write_bytes(b"x")
+    reached, answers = threading.Event(), threading.Event()
+    genuine = os.lstat
+
+    def hanging(path: bytes) -> os.stat_result:
+        reached.set()
+        answers.wait(60.0)
+        return genuine(path)
+
+    monkeypatch.setattr("sedai.client.readahead.os.lstat", hanging)
     with ReadAhead(os.fsencode(tmp_path) + b"/") as ahead:
-        list(ahead.names([b"file", b"gone"]))
-        assert ahead._thread is not None
-        ahead._thread.join(10.0)
-        assert not ahead._thread.is_alive()
+        list(ahead.names([b"file"]))
+        assert reached.wait(10.0)
+        began = time.monotonic()
+    assert time.monotonic() - began < 30.0
+    answers.set()
 
 
-def test_nothing_begins_where_the_run_is_over(tmp_path: Path) -> None:
-    ahead = ReadAhead(os.fsencode(tmp_path) + b"/")
+def test_nothing_is_opened_where_the_run_is_over(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(on_disk, 1, warm=False)
+    opened: list[bytes] = []
+    monkeypatch.setattr(readahead, "_advise", lambda place, look: opened.append(place))
+    ahead = ReadAhead(os.fsencode(on_disk) + b"/")
     with ahead:
-        names = ahead.names([b"file"])
-        assert next(names) == b"file"
+        names = ahead.names([b"0000"])
+        assert next(names) == b"0000"
     assert list(names) == []
-    assert ahead._thread is None
-    assert not [thread for thread in threading.enumerate() if thread.daemon and "_read" in thread.name]
+    assert wait_until(lambda: all(thread.name != "read-ahead" for thread in threading.enumerate()))
+    assert opened == []
+
+
+def test_a_backup_goes_on_where_no_more_threads_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with ReadAhead(os.fsencode(tmp_path) + b"/") as ahead:
+        assert list(ahead.names([b"file"])) == [b"file"]
+
+
+def test_a_backup_tells_what_it_sends_and_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(tmp_path, direct=True)
+    for name in ("one", "two", "dir/three"):
+        pair.write(name, name)
+    told: list[Recorded] = []
+
+    class Recorded(ReadAhead):
+        def __init__(self, root: bytes) -> None:
+            super().__init__(root)
+            self.root, self.told = root, list[bytes]()
+            told.append(self)
+
+        def names(self, names: Iterable[bytes]) -> Iterator[bytes]:
+            for name in super().names(names):
+                self.told.append(name)
+                yield name
+
+    monkeypatch.setattr(pushing, "ReadAhead", Recorded)
+    pair.backup()
+    sent = {path for each in told for path in files(each.root, each.told)}
+    assert sent >= {os.fsencode(pair.source / name) for name in ("one", "two", "dir/three")}
+    assert sum(each._passed for each in told) == len(sent)
 
 
 def test_the_order_is_that_of_rsync(tmp_path: Path) -> None:
