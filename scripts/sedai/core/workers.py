@@ -28,6 +28,11 @@ def count() -> int:
     return min(available, _MOST) if available > 1 else 0
 
 
+def readers() -> int:
+    """As :func:`count`, where they wait for the disk most of the time: more than there are processors."""
+    return _MOST if count() else 0
+
+
 def spread(work: Callable[[P], R], pieces: Iterable[P], workers: int) -> Iterator[R]:
     """``work(piece)`` for each of ``pieces``, in their order; by so many ``workers``, or by this process where they are 0.
 

@@ -93,7 +93,7 @@ class Verifier:
         """The problems of ``pieces``; ``entries``: about how many there are. Returns how many are in the tree."""
         name, root = str(generation), self._root(generation)
         found = 0
-        crew = workers.count() if entries > _WORTH_WORKERS else 0
+        crew = workers.readers() if entries > _WORTH_WORKERS else 0
         for looked in workers.spread(self._work, pieces, crew):
             self._add(looked)
             found += looked.listed.found
