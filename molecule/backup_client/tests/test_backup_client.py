@@ -58,6 +58,7 @@ class TestConfiguration:
             "after": [],
             "one_filesystem": False,
             "bandwidth_limit_kib": 512,
+            "idle_priority": True,
             "max_age_hours": 50,
             "accept_live": [],
         }

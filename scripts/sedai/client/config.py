@@ -128,6 +128,8 @@ class Drill:
 class Backup:
     """How a backup runs. Shell commands ``before`` and ``after``; ``bandwidth_limit_kib`` in KiB/s, 0 for none.
 
+    ``idle_priority``: it has the processor and the disk of this machine only where nobody else wants them.
+
     ``accept_live``: live database files at or below these paths are backed up as they are, knowingly.
     """
 
@@ -137,6 +139,7 @@ class Backup:
     after: tuple[str, ...] = ()
     one_filesystem: bool = False
     bandwidth_limit_kib: int = 0
+    idle_priority: bool = False
     max_age_hours: int = 26
 
     def __post_init__(self) -> None:

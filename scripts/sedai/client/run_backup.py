@@ -20,6 +20,7 @@ from sedai.client.stage import look, stage
 from sedai.core import lock, wire
 from sedai.core.counted import counted
 from sedai.core.errors import PausedError, SedaiError, UsageError
+from sedai.core.process import be_idle
 from sedai.core.progress import Reporter, size
 
 
@@ -48,6 +49,8 @@ def back_up(
     with lock.exclusive(context.state.run_lock, "A backup of this machine"):
         _refuse_unknown(context.config, forget)
         _mind_the_pause(context, reporter, dry_run=dry_run, resume=resume)
+        if settings.idle_priority:
+            be_idle()
         late: list[str] = []
         try:
             for command in () if dry_run else settings.before:

@@ -17,7 +17,7 @@ from pathlib import Path
 from sedai.core import lock
 from sedai.core.beneath import allow_deep_paths
 from sedai.core.errors import LockedError, SedaiError
-from sedai.core.process import run
+from sedai.core.process import be_idle
 from sedai.server import removal
 from sedai.server.store import ClientStore
 
@@ -147,10 +147,8 @@ def _lay(store: ClientStore, log: Logger, used_up: Room, run: str) -> None:
 
 
 def _be_idle() -> None:
-    """From here on only where nobody else wants the processor or the disk."""
     _be_called(_AT_LEISURE)
-    os.nice(19)
-    run(["ionice", "--class", "3", "--pid", str(os.getpid())], success=range(256))
+    be_idle()
 
 
 def _be_called(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,29 @@ class Connected:
 
     def __exit__(self, *ignored: object) -> None:
         pass
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_it_has_the_machine_when_nobody_else_wants_it_where_that_is_asked_for(
+    wanted: bool, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    class Run:
+        def __init__(self, *arguments: object) -> None:
+            pass
+
+        def carry_out(self, *, dry_run: bool, alerts_stuck: float) -> Outcome:
+            done.append("backup")
+            return Outcome(Tally())
+
+    monkeypatch.setattr(run_backup, "Connection", Connected)
+    monkeypatch.setattr(context.outbox, "flush", lambda connection: None)
+    monkeypatch.setattr(backup, "Run", Run)
+    monkeypatch.setattr(run_backup, "be_idle", lambda: done.append("idle"))
+    settings = replace(context.config.backup, idle_priority=wanted)
+    back_up(replace(context, config=replace(context.config, backup=settings)), quiet=True)
+    assert done == (["idle", "backup"] if wanted else ["backup"])
 
 
 @pytest.mark.parametrize("dry_run", [True, False])

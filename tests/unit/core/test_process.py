@@ -16,6 +16,8 @@ import pytest
 from sedai.core.errors import ConfigError, ExitCode, ProcessError
 from sedai.core.process import environment, run, start
 
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
     """Whether the process ``pid`` ends within ``seconds``."""
@@ -179,3 +181,15 @@ def test_another_account_is_taken_whole_or_refused(tmp_path: Path) -> None:
     answer = run(argv, run_as="nobody").stdout.decode().splitlines()
     answer[2] = " ".join(sorted(answer[2].split(), key=int))
     assert answer == [str(account.pw_uid), str(account.pw_gid), groups, account.pw_dir, "/"]
+
+
+def test_at_idle_priority_so_is_what_is_started() -> None:
+    program = (
+        "import os, subprocess; from sedai.core.process import be_idle; be_idle();"
+        "print(os.nice(0), subprocess.check_output(['sh', '-c', 'nice; ionice'], text=True).split())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, check=True, env=environment({"PYTHONPATH": str(SCRIPTS)}),
+    )  # fmt: skip
+    assert found.stdout.strip() == "19 ['19', 'idle']"
