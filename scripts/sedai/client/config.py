@@ -129,7 +129,6 @@ class Backup:
     """How a backup runs. Shell commands ``before`` and ``after``; ``bandwidth_limit_kib`` in KiB/s, 0 for none.
 
     ``idle_priority``: it has the processor and the disk of this machine only where nobody else wants them.
-
     ``accept_live``: live database files at or below these paths are backed up as they are, knowingly.
     """
 

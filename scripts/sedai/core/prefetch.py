@@ -48,6 +48,16 @@ def _close(descriptor: int | None) -> None:
         os.close(descriptor)
 
 
+def begun(opening: Callable[[], int]) -> int | None:
+    """The descriptor that ``opening()`` returns, of a file that is being read from now on; None where it can't be opened."""
+    try:
+        descriptor = opening()
+    except OSError:
+        return None
+    advise(descriptor)
+    return descriptor
+
+
 def advise(descriptor: int) -> None:
     """Have the kernel begin to read the file behind ``descriptor``."""
     with contextlib.suppress(OSError):  # not of every kind of file can it be asked

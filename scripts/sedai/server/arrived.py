@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from sedai.core import manifest, prefetch, wire
 from sedai.core.beneath import Beneath
 from sedai.core.errors import IntegrityError
-from sedai.server.stored import TO_READ, Digests, Stored, digest_open, is_being_written, read_stored
+from sedai.server.stored import Digests, Stored, digest_open, is_being_written, read_stored
 
 _LONGEST_TARGET = 4096
 # What the client has of a file and is not compared with anything here: an inode, a time in nanoseconds, as a manifest has them.
@@ -74,13 +74,7 @@ class Arrived:
         """Open what is at ``path`` for :meth:`plain`, if ``fields`` of its line are those of a file with one name."""
         if not _is_of_a_plain_file(path, fields):
             return None
-        try:
-            directory, name = self._ahead.parent(path)
-            descriptor = os.open(name, TO_READ, dir_fd=directory)
-        except OSError:
-            return None
-        prefetch.advise(descriptor)
-        return descriptor
+        return prefetch.begun(lambda: self._ahead.open(path))
 
     def plain(self, descriptor: int, fields: list[bytes]) -> Plain | None:
         """The file behind ``descriptor``, where it has one name and is just what ``fields`` of its line say.

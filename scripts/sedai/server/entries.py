@@ -219,10 +219,11 @@ class Entries:
         (prefetch.anew if self._from_disk else prefetch.advise)(descriptor)
 
     def _digest(self, descriptor: int, expected: int) -> Digests:
-        digests = digest_open(descriptor, expected)
-        if self._from_disk:
-            prefetch.forget(descriptor)
-        return digests
+        try:
+            return digest_open(descriptor, expected)
+        finally:
+            if self._from_disk:
+                prefetch.forget(descriptor)
 
 
 # A line of the manifest, where what it names lies, the fields of the line, and the inode that the directory names for it.

@@ -33,15 +33,7 @@ def answers(tree: Beneath, requests: IO[bytes]) -> Iterator[bytes]:
     block: list[bytes] = []
     size = 0
 
-    def begin(path: bytes) -> int | None:
-        try:
-            descriptor = tree.open(path)
-        except OSError:
-            return None
-        prefetch.advise(descriptor)
-        return descriptor
-
-    for _, descriptor in prefetch.opened(_paths(requests), begin):
+    for _, descriptor in prefetch.opened(_paths(requests), lambda path: prefetch.begun(lambda: tree.open(path))):
         block += _answer(descriptor)
         size += len(block[-1])
         if size > _BLOCK_BYTES or len(block) > _BLOCK_BYTES >> 6:
